@@ -1,0 +1,61 @@
+"""Files that are whole or absent, their hashes, and the record of what a run was made with."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file's content in hexadecimal, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_directory(path: str | Path) -> None:
+    """Make renames inside the directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file: a reader, also after a crash, sees the old content or the new, never a part."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def environment() -> dict[str, str | None]:
+    """Versions of Python and the libraries that decide a run's numbers, and the git commit (None outside git)."""
+    record: dict[str, str | None] = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("torch", "transformers", "datasets", "accelerate", "numpy", "nltk"):
+        try:
+            record[package] = version(package)
+        except PackageNotFoundError:
+            record[package] = None
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )
+        record["commit"] = commit.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        record["commit"] = None
+    record["command"] = " ".join(sys.argv)
+    return record
