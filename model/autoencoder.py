@@ -1,0 +1,264 @@
+"""The sparse latent typing autoencoder: BERT, latent typer, decoder and the two vocabulary heads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, BertForMaskedLM, BertModel, Cache, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
+from transformers.utils import ModelOutput
+
+from common.encoders import encoder_path, load_tokenizer
+from model.configuration import SparseLTConfig
+from model.decoder import Decoder
+from model.latent_typer import LatentTyper
+from model.losses import IGNORED, kl_loss, mean_type_probs, sparsity_loss, token_cross_entropy
+
+
+@dataclass
+class TypingOutput(ModelOutput):
+    """What the typer makes of clean sentences: `SparseLTForPreTraining.type_tokens`."""
+
+    type_probs: Tensor | None = None  # (B, T, C) float32
+    type_ids: Tensor | None = None  # (B, T)
+    gated: Tensor | None = None  # (B, T, D)
+    encoder_last_hidden_state: Tensor | None = None  # (B, T, D)
+
+
+@dataclass
+class SparseLTOutput(TypingOutput):
+    """The four unweighted losses and what they were computed from: `SparseLTForPreTraining.forward`."""
+
+    mlm_loss: Tensor | None = None  # ()
+    reconstruction_loss: Tensor | None = None  # ()
+    sparsity_loss: Tensor | None = None  # ()
+    kl_loss: Tensor | None = None  # ()
+    type_distribution: Tensor | None = None  # (C,) mean of type_probs over the global batch
+    mlm_logits: Tensor | None = None  # (K, V), of the K selected tokens in reading order
+    reconstruction_logits: Tensor | None = None  # (B, T - 1, V)
+
+
+def sentence_positions(attention_mask: Tensor) -> Tensor:
+    """Positions that restart at 0 wherever a new sentence (another number in the mask) begins; (B, T) -> (B, T)."""
+    index = torch.arange(attention_mask.shape[1], device=attention_mask.device).expand_as(attention_mask)
+    begins = attention_mask != F.pad(attention_mask, (1, 0), value=-1)[:, :-1]
+    return index - torch.where(begins, index, 0).cummax(1).values
+
+
+def same_sentence(queries: Tensor, keys: Tensor) -> Tensor:
+    """Block-diagonal attention: (B, S) and (B, T) sentence numbers -> (B, 1, S, T) bool.
+
+    Padding (0) sees padding, so that no row of the softmax is empty; nothing reads what it computes.
+    """
+    return (queries[:, :, None] == keys[:, None, :])[:, None]
+
+
+class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
+    """BERT with a latent typer and a decoder that rebuilds the sentence from the typed tokens (paper section 3).
+
+    Everywhere, `attention_mask` is (B, T) with 0 at padding. It may also number several sentences packed into one
+    row, 1, 2, 3, ...; the ordinary mask of ones is the case of one sentence a row. Tokens see their own sentence
+    only and positions restart in each, so the result does not depend on the layout.
+
+    One matrix, the encoder's word embeddings, serves the encoder, the decoder and both vocabulary heads.
+    """
+
+    config_class = SparseLTConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    _supports_sdpa = True  # and nothing else: only there is a 4-D bool mask exact
+
+    def __init__(self, config: SparseLTConfig):
+        super().__init__(config)
+        bert = config.encoder
+        bert._attn_implementation = "sdpa"
+        self.encoder = BertModel(bert, add_pooling_layer=False)
+        self.mlm_transform = BertPredictionHeadTransform(bert)
+        self.mlm_bias = nn.Parameter(torch.zeros(bert.vocab_size))
+        self.typer = LatentTyper(bert.hidden_size, config.num_types)
+        self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers)
+        self.reconstruction_bias = nn.Parameter(torch.zeros(bert.vocab_size))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LatentTyper):
+            module.reset_parameters()
+        elif module is self:
+            self.mlm_bias.zero_()
+            self.reconstruction_bias.zero_()
+        else:
+            self.encoder._init_weights(module)
+
+    @classmethod
+    def from_encoder(cls, name_or_path: str, **config: Any) -> "SparseLTForPreTraining":
+        """Start from a pre-trained BERT; the typer, the decoder and, where BERT has none, the MLM head are new.
+
+        Args:
+            name_or_path: hub id, local directory or `minilm`.
+            config: fields of `SparseLTConfig`.
+
+        Raises:
+            common.errors.UserError: the encoder cannot be found or is not a BERT.
+        """
+        path = encoder_path(name_or_path)
+        bert = BertForMaskedLM.from_pretrained(path, dtype=torch.float32)
+        tokenizer = load_tokenizer(name_or_path)
+        config = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id} | config
+        model = cls(SparseLTConfig(encoder=bert.config, **config))
+        model.encoder.load_state_dict(bert.bert.state_dict())
+        model.mlm_transform.load_state_dict(bert.cls.predictions.transform.state_dict())
+        model.mlm_bias.data.copy_(bert.cls.predictions.bias)
+        return model
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.encoder.embeddings.word_embeddings
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """BERT's last hidden states; (B, T) ids -> (B, T, D)."""
+        return self.encoder(
+            input_ids,
+            attention_mask=same_sentence(attention_mask, attention_mask),
+            position_ids=sentence_positions(attention_mask),
+        ).last_hidden_state
+
+    def type_tokens(self, input_ids: Tensor, attention_mask: Tensor, tau: float | Tensor = 1.0) -> TypingOutput:
+        """Type every token of clean sentences: the most probable type in eval mode, a soft sample in training.
+
+        Args:
+            input_ids, attention_mask: (B, T).
+            tau: temperature of the Gumbel-softmax; read only while training.
+        """
+        return self._type(self.encode(input_ids, attention_mask), tau)
+
+    def _type(self, hidden_states: Tensor, tau: float | Tensor) -> TypingOutput:
+        type_probs, type_ids, gated = self.typer(hidden_states, tau)
+        return TypingOutput(type_probs, type_ids, gated, hidden_states)
+
+    def mlm_logits(self, hidden_states: Tensor) -> Tensor:
+        """BERT's MLM head; (..., D) -> (..., V)."""
+        return F.linear(self.mlm_transform(hidden_states), self.get_input_embeddings().weight, self.mlm_bias)
+
+    def reconstruction_logits(self, hidden_states: Tensor) -> Tensor:
+        """The reconstruction head on decoder states; (..., D) -> (..., V)."""
+        return F.linear(hidden_states, self.get_input_embeddings().weight, self.reconstruction_bias)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        masked_input_ids: Tensor | None = None,
+        mlm_labels: Tensor | None = None,
+        tau: float | Tensor = 1.0,
+        mlm_positions: Tensor | None = None,
+        return_logits: bool = False,
+        encoder_outputs: BaseModelOutput | None = None,
+        **generation: Any,
+    ) -> SparseLTOutput | Seq2SeqLMOutput:
+        """The four losses of a batch (paper equations 1 to 8; METHOD recipe).
+
+        Without `masked_input_ids` there is no `mlm_loss`; without `input_ids` the typer and the decoder do not run
+        (plain masked language modelling). When both are given the encoder runs once over both.
+
+        Args:
+            input_ids: (B, T), the clean sentences, [CLS] ... [SEP].
+            attention_mask: (B, T), see the class; ones when absent.
+            masked_input_ids: (B, T), the same with 15% of the tokens masked.
+            mlm_labels: (B, T), the original ids of the selected tokens, -100 elsewhere.
+            tau: temperature of the Gumbel-softmax; read only while training.
+            mlm_positions: (K,) where in the flattened batch the selected tokens are; looked up in `mlm_labels`
+                when absent, which on a GPU costs a wait for the device.
+            return_logits: also return the logits of both heads.
+            encoder_outputs, generation: what `generate` passes at each of its steps.
+        """
+        if encoder_outputs is not None:
+            return self._decode_step(encoder_outputs.last_hidden_state, attention_mask, **generation)
+        given = [ids for ids in (masked_input_ids, input_ids) if ids is not None]
+        if attention_mask is None:
+            attention_mask = torch.ones_like(given[0])
+        hidden = self.encode(torch.cat(given), attention_mask.repeat(len(given), 1)).chunk(len(given))  # (B, T, D) each
+        output = SparseLTOutput() if input_ids is None else SparseLTOutput(**self._type(hidden[-1], tau))
+
+        if masked_input_ids is not None:
+            if mlm_positions is None:
+                mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)  # (K,)
+            mlm_logits = self.mlm_logits(hidden[0].flatten(0, 1)[mlm_positions])  # (K, V)
+            output.mlm_loss = token_cross_entropy(mlm_logits, mlm_labels.flatten()[mlm_positions])
+            output.mlm_logits = mlm_logits if return_logits else None
+
+        if input_ids is not None:
+            p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
+            output.type_distribution = p
+            output.sparsity_loss = sparsity_loss(p)
+            output.kl_loss = kl_loss(p, self.config.kl_form)
+
+            # Teacher forcing: each token predicts the next one of its own sentence.
+            sentence, next_sentence = attention_mask[:, :-1], attention_mask[:, 1:]
+            labels = torch.where((sentence == next_sentence) & (sentence > 0), input_ids[:, 1:], IGNORED)  # (B, T - 1)
+            logits = self.reconstruction_logits(self._decode(input_ids[:, :-1], attention_mask, output.gated))
+            output.reconstruction_loss = token_cross_entropy(logits.flatten(0, 1), labels.flatten())
+            output.reconstruction_logits = logits if return_logits else None
+        return output
+
+    def _decode(self, input_ids: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
+        """Decoder states of a whole batch, (B, S) ids with S <= T -> (B, S, D)."""
+        sentence = attention_mask[:, : input_ids.shape[1]]
+        causal = torch.ones(input_ids.shape[1], input_ids.shape[1], dtype=torch.bool, device=input_ids.device).tril()
+        return self.decoder(
+            input_ids,
+            sentence_positions(sentence),
+            self.encoder.embeddings,
+            gated,
+            self_mask=same_sentence(sentence, sentence) & causal,
+            cross_mask=same_sentence(sentence, attention_mask),
+        )
+
+    def _decode_step(
+        self,
+        gated: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        past_key_values: Cache | None = None,
+        **_: Any,
+    ) -> Seq2SeqLMOutput:
+        """One step of `generate`: (B, S) new ids after what the cache holds -> logits (B, S, V)."""
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        new = decoder_input_ids.shape[1]
+        positions = torch.arange(past, past + new, device=decoder_input_ids.device)
+        hidden = self.decoder(
+            decoder_input_ids,
+            positions[None],
+            self.encoder.embeddings,
+            gated,
+            self_mask=(positions[:, None] >= torch.arange(past + new, device=positions.device))[None, None],
+            cross_mask=(attention_mask > 0)[:, None, None, :],
+            past_key_values=past_key_values,
+        )
+        return Seq2SeqLMOutput(logits=self.reconstruction_logits(hidden), past_key_values=past_key_values)
+
+    @torch.no_grad()
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
+        """Rebuild sentences from their types alone, with transformers' generation (greedy, beams, sampling, ...).
+
+        Args:
+            input_ids, attention_mask: (B, T), one sentence a row.
+            options: transformers' generation options; `max_length` is T unless given.
+
+        Returns:
+            (B, at most T) ids starting with [CLS], padded after [SEP]; or what `return_dict_in_generate` asks for.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        gated = self.type_tokens(input_ids, attention_mask).gated
+        if "max_new_tokens" not in options:
+            options.setdefault("max_length", input_ids.shape[1])
+        encoder_outputs = BaseModelOutput(last_hidden_state=gated)
+        return super().generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **options)
+
+
+AutoConfig.register("sparse_lt", SparseLTConfig)
+AutoModel.register(SparseLTConfig, SparseLTForPreTraining)

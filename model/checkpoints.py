@@ -1,0 +1,175 @@
+"""Reading autoencoders from disk: our own layout and the published one, neither trusted.
+
+Nothing in a checkpoint is executed (safetensors, or pickles with `weights_only=True`), and nothing is allocated
+before the configuration was seen to fit the tensors that the file really holds.
+"""
+
+import json
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import BertConfig
+
+from common.errors import UserError
+from model.autoencoder import SparseLTForPreTraining
+from model.configuration import SparseLTConfig
+
+# Published state-dict names -> ours, in the order in which they are tried.
+PUBLISHED_NAMES = [
+    (r"model\.bert\.(.+)", r"encoder.\1"),
+    (r"model\.cls\.predictions\.transform\.(.+)", r"mlm_transform.\1"),
+    (r"model\.cls\.predictions\.bias", "mlm_bias"),
+    (r"sa_pm\.weight_proj\.weight", "typer.weight"),
+    (r"sa_pm\.vars", "typer.type_embeddings"),
+    (r"glm_head\.bias", "reconstruction_bias"),
+    (r"decoder\.layernorm_embedding\.(.+)", r"decoder.embedding_norm.\1"),
+    (r"(decoder\.layers\.\d+)\.self_attn\.(.+)", r"\1.attention.\2"),
+    (r"(decoder\.layers\.\d+)\.encoder_attn\.(.+)", r"\1.crossattention.\2"),
+    (r"(decoder\.layers\.\d+)\.self_attn_layer_norm\.(.+)", r"\1.attention.output.LayerNorm.\2"),
+    (r"(decoder\.layers\.\d+)\.encoder_attn_layer_norm\.(.+)", r"\1.crossattention.output.LayerNorm.\2"),
+    (r"(decoder\.layers\.\d+)\.fc1\.(.+)", r"\1.intermediate.dense.\2"),
+    (r"(decoder\.layers\.\d+)\.fc2\.(.+)", r"\1.output.dense.\2"),
+    (r"(decoder\.layers\.\d+)\.final_layer_norm\.(.+)", r"\1.output.LayerNorm.\2"),
+]
+PROJECTIONS = {"q_proj": "self.query", "k_proj": "self.key", "v_proj": "self.value", "out_proj": "output.dense"}
+
+# Second names of shared tensors in the published layout: (name, the tensor it must equal).
+PUBLISHED_TIES = [
+    (r"model\.cls\.predictions\.decoder\.weight|glm_head\.weight", "model.bert.embeddings.word_embeddings.weight"),
+    (r"model\.cls\.predictions\.decoder\.bias", "model.cls.predictions.bias"),
+    (r"decoder\.embeddings\.(.+)", r"model.bert.embeddings.\1"),
+]
+
+
+def our_name(published: str) -> str | None:
+    """Our name of a published tensor; None for what is not a parameter of ours (ties, position ids)."""
+    for pattern, ours in PUBLISHED_NAMES:
+        if match := re.fullmatch(pattern, published):
+            return re.sub(r"\b[qkv]_proj|\bout_proj", lambda part: PROJECTIONS[part.group()], match.expand(ours))
+    return None
+
+
+def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """A published state dict under our names, each shared tensor once."""
+    ours = {}
+    for name, tensor in published.items():
+        if new_name := our_name(name):
+            ours[new_name] = tensor
+            continue
+        for pattern, original in PUBLISHED_TIES:
+            match = re.fullmatch(pattern, name)
+            twin = published.get(match.expand(original)) if match else None
+            if twin is not None and not torch.equal(tensor, twin):
+                raise UserError(f"{path}: `{name}` should be the same tensor as `{match.expand(original)}` but differs")
+    ours.pop("encoder.embeddings.position_ids", None)  # a buffer that old versions of transformers saved
+    return ours
+
+
+def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> SparseLTConfig:
+    """The configuration of a published checkpoint: its BERT's, and what the tensors tell of the rest."""
+    return SparseLTConfig(
+        encoder=BertConfig(**{k: v for k, v in fields.items() if k in BertConfig.__dataclass_fields__}),
+        num_types=shapes["typer.weight"][0],
+        decoder_layers=sum(name.endswith("crossattention.self.query.weight") for name in shapes),
+        decoder_attention_heads=fields.get("decoder_attention_heads"),
+        decoder_intermediate_size=shapes["decoder.layers.0.intermediate.dense.weight"][0],
+    )
+
+
+def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    """Refuse a configuration that the tensors on disk do not bear out, before memory is allocated for it."""
+    stored_layers = sum(name.endswith(".intermediate.dense.weight") for name in shapes)
+    if config.encoder.num_hidden_layers + config.decoder_layers != stored_layers:
+        raise UserError(f"{path}: config.json speaks of other layers than the {stored_layers} that the weights hold")
+    with torch.device("meta"):
+        expected = {name: tuple(p.shape) for name, p in SparseLTForPreTraining(config).named_parameters()}
+    for name in expected.keys() | shapes.keys():
+        if expected.get(name) != shapes.get(name):
+            raise UserError(
+                f"{path}: `{name}` is {shapes.get(name, 'missing')} in the weights but "
+                f"{expected.get(name, 'absent')} by config.json"
+            )
+
+
+def read_config(path: Path) -> dict:
+    """The fields of DIR/config.json."""
+    try:
+        fields = json.loads((path / "config.json").read_text())
+    except OSError:
+        raise UserError(f"{path} is not a checkpoint: it has no readable config.json") from None
+    except ValueError as error:
+        raise UserError(f"{path}/config.json is not valid JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}/config.json is not a configuration: it holds no JSON object")
+    return fields
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        UserError: the file is missing, truncated or no safetensors file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict; a pickle that holds, and could run, anything else is refused.
+
+    Raises:
+        UserError: the file is truncated or holds more than tensors.
+    """
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise UserError(f"{path} is refused: it is no pickle of tensors alone, and loading it could run code") from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(f"{path} holds no state dict")
+    return tensors
+
+
+def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
+    """An autoencoder in eval mode from a directory in our layout (config.json, model.safetensors) or the
+    published one (config.json of a BERT, pytorch_model.bin).
+
+    Raises:
+        UserError: a file is missing, truncated or not what it should be, a pickle holds more than tensors, or
+            the configuration does not fit the weights.
+    """
+    path = Path(path)
+    fields = read_config(path)
+    published = path / "pytorch_model.bin"
+    if fields.get("model_type") == SparseLTConfig.model_type:
+        tensors = read_safetensors(path / "model.safetensors")
+    elif published.exists():
+        tensors = rename_published(read_pickle(published), published)
+        if not {"typer.weight", "decoder.layers.0.intermediate.dense.weight"} <= tensors.keys():
+            raise UserError(f"{published} holds no latent typer and decoder; is it a plain BERT?")
+    else:
+        raise UserError(f"{path} holds no autoencoder, neither in our layout nor in the published one")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    try:
+        if fields.get("model_type") == SparseLTConfig.model_type:
+            config = SparseLTConfig.from_dict(fields)
+        else:
+            config = published_config(fields, shapes)
+        check_fits(config, shapes, path)
+    except UserError:
+        raise
+    except Exception as error:  # whatever transformers and torch make of a configuration that is none
+        raise UserError(f"{path}/config.json is not a usable configuration: {error}") from None
+    model = SparseLTForPreTraining(config)
+    model.load_state_dict(tensors)
+    return model.eval()

@@ -1,0 +1,59 @@
+"""Configuration of the sparse latent typing autoencoder."""
+
+from typing import Any, ClassVar, Literal
+
+from transformers import BertConfig, PreTrainedConfig
+
+
+class SparseLTConfig(PreTrainedConfig):
+    """A BERT's configuration plus what the typer and the decoder add to it.
+
+    Args:
+        encoder: configuration of the BERT that is trained on.
+        num_types: number of latent types C, type 0 ("not typed") included.
+        kl_form: "exponential" for the published code's `1 - exp(-KL)`, "plain" for the paper's `KL`.
+        decoder_layers: Transformer layers of the decoder.
+        decoder_attention_heads, decoder_intermediate_size: None for the encoder's.
+        decoder_layer_norm_eps: of the decoder; the published decoder does not use BERT's 1e-12.
+        bos_token_id, eos_token_id: the tokenizer's [CLS] and [SEP]; a reconstruction starts and ends with them.
+    """
+
+    model_type = "sparse_lt"
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder": BertConfig}
+
+    encoder: BertConfig | dict[str, Any] | None = None
+    num_types: int = 64
+    kl_form: Literal["exponential", "plain"] = "exponential"
+    decoder_layers: int = 1
+    decoder_attention_heads: int | None = None
+    decoder_intermediate_size: int | None = None
+    decoder_layer_norm_eps: float = 1e-5
+    bos_token_id: int | None = 101
+    eos_token_id: int | None = 102
+    pad_token_id: int | None = 0
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.encoder is None:
+            self.encoder = BertConfig()
+        elif isinstance(self.encoder, dict):
+            self.encoder = BertConfig(**self.encoder)
+        self.pad_token_id = self.encoder.pad_token_id
+        self.decoder_start_token_id = self.bos_token_id
+        super().__post_init__(**kwargs)
+
+    def decoder_layer_config(self) -> BertConfig:
+        """The configuration of the decoder's layers, as transformers' BERT layer reads it."""
+        encoder = self.encoder
+        return BertConfig(
+            hidden_size=encoder.hidden_size,
+            num_attention_heads=self.decoder_attention_heads or encoder.num_attention_heads,
+            intermediate_size=self.decoder_intermediate_size or encoder.intermediate_size,
+            hidden_act=encoder.hidden_act,
+            hidden_dropout_prob=encoder.hidden_dropout_prob,
+            attention_probs_dropout_prob=encoder.attention_probs_dropout_prob,
+            layer_norm_eps=self.decoder_layer_norm_eps,
+            is_decoder=True,
+            add_cross_attention=True,
+            attn_implementation="sdpa",
+        )

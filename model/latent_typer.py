@@ -1,0 +1,51 @@
+"""The latent typer: a soft choice among C types for every token while training, a hard one afterwards."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def gumbel_noise(like: Tensor) -> Tensor:
+    """Standard Gumbel noise, float32, of the shape of `like`."""
+    # An exponential variable is -log(uniform), without the uniform's exact zeros.
+    return -torch.empty_like(like, dtype=torch.float32).exponential_().log()
+
+
+class LatentTyper(nn.Module):
+    """Types tokens and gates their states by the embedding of their type (paper section 3.2).
+
+    Type 0 is "not typed": its logit is 0 by definition and its embedding the zero vector, so that an untyped
+    token hands nothing on. Row 0 of both matrices exists, as in the published checkpoints, but is never read.
+    """
+
+    def __init__(self, hidden_size: int, num_types: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_types, hidden_size))  # (C, D)
+        self.type_embeddings = nn.Parameter(torch.empty(num_types, hidden_size))  # (C, D)
+
+    def reset_parameters(self) -> None:
+        """The published initialisation: Kaiming uniform with linear gain, and uniform in (-0.5, 0.5)."""
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
+        nn.init.uniform_(self.type_embeddings, -0.5, 0.5)
+
+    def forward(self, hidden_states: Tensor, tau: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Type every token.
+
+        Args:
+            hidden_states: (B, T, D) states of the encoder on the clean input.
+            tau: temperature of the Gumbel-softmax; read only while training.
+
+        Returns:
+            type_probs (B, T, C) float32, `softmax(logits)` without noise, which the sparsity and KL losses see;
+            type_ids (B, T), the most probable type; gated (B, T, D), what the decoder sees.
+        """
+        logits = F.linear(hidden_states, self.weight[1:]).float()  # (B, T, C - 1)
+        logits = F.pad(logits, (1, 0))  # (B, T, C)
+        type_probs = logits.softmax(-1)
+        type_ids = logits.argmax(-1)  # (B, T)
+        if self.training:
+            choice = ((logits + gumbel_noise(logits)) / tau).softmax(-1)  # (B, T, C), soft
+        else:
+            choice = F.one_hot(type_ids, logits.shape[-1])
+        choice = choice[..., 1:].to(hidden_states.dtype)
+        return type_probs, type_ids, hidden_states * (choice @ self.type_embeddings[1:])
