@@ -5,8 +5,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,19 +29,29 @@ def sync_directory(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a whole file: a reader, also after a crash, sees the old content or the new, never a part."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`; it takes that name when the block ends, and is gone if the block fails.
+
+    A reader, also after a crash, sees the old content or the new, never a part.
+    """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file at once, by `replacing`."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def environment() -> dict[str, str | None]:

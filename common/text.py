@@ -1,6 +1,7 @@
 """Text files read line by line, with every way they can be broken named by file and line."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,5 +35,5 @@ def read_lines(path: str | Path) -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     raise UserError(f"{path}, line {number}: not valid UTF-8 (byte {error.start + 1})") from None
                 yield line.removesuffix("\n").removesuffix("\r")
-    except (OSError, EOFError) as error:  # EOFError: a truncated .gz
+    except (OSError, EOFError, zlib.error) as error:  # the last two: a truncated, a damaged .gz
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

@@ -1,0 +1,331 @@
+"""Raw text to one sentence a line, against sentences counted by hand."""
+
+import gzip
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import data.bundled
+import data.prepare
+from common.errors import UserError
+from common.files import sha256_of
+from data.bundled import LEE, bundled_corpus, gensim_file
+from data.prepare import INVISIBLE, SeenSentences, clean, main, prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+# Every sentence by hand, as it must come out.
+SENTENCES = [
+    "Dr. Smith met Mr. Jones in the U.S. on Jan. 5.",
+    "They talked until 5 p.m. and agreed on nothing.",
+    "“The answer is yes.”",
+    "He left at once!",
+    "Was Gen. J. B. Miller of St. Paul, Minn. at the talks?",
+    'She said: "I cannot tell you."',
+    "The world No. 1 lost to Gov. Chris Martin Jr. in Washington, D.C. on Feb. 29.",
+    "Shares of Acme Inc. rose by 3.5 per cent, i.e. not much.",
+    "He lives in the U.S. president's own street.",
+    "It costs $5.20 in the U.K. but nothing in the U.S.",
+    "The price is fixed.",
+]
+
+
+def sentences_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def prepared(tmp_path: Path, content: str | bytes, **options) -> list[str]:
+    raw = tmp_path / "raw.txt"
+    raw.write_bytes(content.encode() if isinstance(content, str) else content)
+    prepare([raw], tmp_path / "out.txt", **options)
+    return sentences_of(tmp_path / "out.txt")
+
+
+def test_sentences_counted_by_hand(tmp_path):
+    text = " ".join(SENTENCES[:5]) + "\n\n" + " ".join(SENTENCES[5:]) + "\n"
+    assert prepared(tmp_path, text) == SENTENCES
+
+
+def test_summary_counts_what_was_dropped(tmp_path):
+    raw = tmp_path / "raw.txt"
+    raw.write_text("One two three. Too short. One  two\tthree.\n\nFour five six seven.\nOne two three.\n")
+    summary = prepare([raw], tmp_path / "out.txt")
+    assert sentences_of(summary.output) == ["One two three.", "Four five six seven."]
+    assert (summary.paragraphs, summary.sentences, summary.words) == (3, 2, 7)
+    assert (summary.short, summary.duplicates) == (1, 2)
+    assert summary.sha256 == sha256_of(tmp_path / "out.txt")
+    assert prepare([raw], tmp_path / "out.txt", min_words=2).short == 0
+
+
+def test_paragraphs_are_lines_or_hard_wrapped(tmp_path):
+    text = "A sentence that goes\non over lines. Here is\n \nanother paragraph without end\n"
+    assert prepared(tmp_path, text) == [
+        "A sentence that goes",
+        "on over lines.",
+        # "Here is" has two words
+        "another paragraph without end",
+    ]
+    assert prepared(tmp_path, text, hard_wrapped=True, min_words=2) == [
+        "A sentence that goes on over lines.",
+        "Here is",
+        "another paragraph without end",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "One two three.\r\nFour five six.\r\n",
+        "One two three.\nFour five six.",
+        "\ufeffOne two three.\nFour five six.\n",
+        "One\u00a0two\u2003three.\nFour\tfive \x0b six.\n",
+        "O\u00adne two\x07 three.\nFo\u200bur five six.\x1b\n",
+        "One two three. Four five six.\n\n\n",
+    ],
+    ids=["CRLF", "no final newline", "BOM", "Unicode spaces", "invisible", "one paragraph"],
+)
+def test_same_sentences_however_the_text_is_written(tmp_path, content):
+    assert prepared(tmp_path, content) == ["One two three.", "Four five six."]
+
+
+def test_directories_and_gz_files_are_read_in_the_order_of_their_paths(tmp_path):
+    raw = tmp_path / "raw"
+    (raw / "b" / "deep").mkdir(parents=True)
+    (raw / "c.txt").write_text("Number three is here.")
+    (raw / "b" / "deep" / "x.txt.gz").write_bytes(gzip.compress(b"Number two is here.\n"))
+    (raw / "a.gz").write_bytes(gzip.compress(b"Number one is here.\n"))
+    (raw / "ignored.json").write_text("{}")
+    (tmp_path / "last.text").write_text("Number four is here.\n")
+    prepare([raw, tmp_path / "last.text"], tmp_path / "new" / "folder" / "out.txt")
+    written = sentences_of(tmp_path / "new" / "folder" / "out.txt")
+    assert written == [f"Number {n} is here." for n in ("one", "two", "three", "four")]
+
+
+BAD = {
+    "empty": (b"", "no sentence"),
+    "blank": (b"\n \n\t\r\n", "no sentence"),
+    "too short": (b"Too short.\n", "no sentence"),
+    "binary": (b"One two three.\n\x00\x01\n", "raw.txt, line 2: a NUL byte"),
+    "not UTF-8": (b"One two three.\nFour \xff six.\n", "raw.txt, line 2: not valid UTF-8"),
+    "10 MB line": (b"One two three.\n" + b"word " * 2_000_000, "raw.txt, line 2: over"),
+}
+
+
+@pytest.mark.parametrize("content, message", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_sentence_and_loses_nothing(tmp_path, content, message):
+    raw, output = tmp_path / "raw.txt", tmp_path / "out.txt"
+    raw.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        prepare([raw], output)
+    assert os.listdir(tmp_path) == ["raw.txt"]
+    output.write_text("from an earlier run\n")
+    with pytest.raises(UserError, match=message):
+        prepare([raw], output)
+    assert output.read_text() == "from an earlier run\n"
+    assert sorted(os.listdir(tmp_path)) == ["out.txt", "raw.txt"]
+
+
+def test_text_that_punkt_would_take_minutes_for(monkeypatch, tmp_path):
+    redos = pytest.importorskip("nltk.redos", reason="this nltk has no time limit")
+    monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 0.05)  # seconds; nltk's own is 5
+    (tmp_path / "raw.txt").write_bytes(b"One two three.\n" + b"! " * 499_000)
+    with pytest.raises(UserError, match=r"raw\.txt, line 2: Punkt cannot split"):
+        prepare([tmp_path / "raw.txt"], tmp_path / "out.txt")
+    assert os.listdir(tmp_path) == ["raw.txt"]
+
+
+def test_bad_paths(tmp_path):
+    raw = tmp_path / "raw.txt"
+    raw.write_text("One two three.\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no file or directory"):
+        prepare([tmp_path / "missing.txt"], tmp_path / "out.txt")
+    with pytest.raises(UserError, match=r"directory .*empty has no"):
+        prepare([tmp_path / "empty"], tmp_path / "out.txt")
+    with pytest.raises(UserError, match="is a directory"):
+        prepare([raw], tmp_path / "empty")
+    with pytest.raises(UserError, match="cannot be written"):
+        prepare([raw], raw / "below_a_file" / "out.txt")
+    (tmp_path / "link.txt").symlink_to(raw)
+    for inputs, output in [([raw], raw), ([tmp_path], raw), ([raw], tmp_path / "link.txt")]:
+        with pytest.raises(UserError, match="input and output at once"):
+            prepare(inputs, output)
+    assert raw.read_text() == "One two three.\n"
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:40] + b"\xff" * 20 + b[60:]])
+def test_damaged_gz(tmp_path, damage):
+    whole = gzip.compress(random.Random(0).randbytes(3000).hex().encode())
+    (tmp_path / "raw.gz").write_bytes(damage(whole))
+    with pytest.raises(UserError, match=r"raw\.gz"):
+        prepare([tmp_path / "raw.gz"], tmp_path / "out.txt")
+    assert os.listdir(tmp_path) == ["raw.gz"]
+
+
+def test_hard_wrapped_text_without_blank_lines_stays_within_memory(tmp_path):
+    (tmp_path / "raw.txt").write_text("these are some words\n" * 60_000)
+    with pytest.raises(UserError, match=r"raw\.txt, line 1: a paragraph of over"):
+        prepare([tmp_path / "raw.txt"], tmp_path / "out.txt", hard_wrapped=True)
+
+
+def run_prepare(*arguments: str | Path, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "data.prepare", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def test_a_full_disk_leaves_the_earlier_output(tmp_path):
+    (tmp_path / "raw.txt").write_text("".join(f"This is sentence {i}.\n" for i in range(5000)))
+    (tmp_path / "out.txt").write_text("from an earlier run\n")
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))}
+    result = run_prepare(tmp_path / "raw.txt", "--output", tmp_path / "out.txt", **limit)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("out.txt cannot be written: File too large")
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "out.txt").read_text() == "from an earlier run\n"
+    assert sorted(os.listdir(tmp_path)) == ["out.txt", "raw.txt"]
+
+
+def test_command_line_and_same_bytes_under_any_hash_seed(tmp_path):
+    raw = gensim_file(LEE)
+    outputs = []
+    for seed in "12":
+        output = tmp_path / f"out{seed}.txt"
+        result = run_prepare(raw, "--output", output, env={**os.environ, "PYTHONHASHSEED": seed})
+        assert result.returncode == 0
+        assert result.stdout.startswith("300 paragraphs -> 2,")
+        assert sha256_of(output) in result.stdout
+        outputs.append(output.read_bytes())
+    assert outputs[0] == outputs[1]
+    failed = run_prepare(tmp_path / "nothing.txt", "--output", tmp_path / "out.txt")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == f"error: no file or directory {tmp_path / 'nothing.txt'}\n"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=300),
+        st.lists(
+            st.sampled_from(
+                ["Mr.", "No.", "U.S.", "a", "Bo", "5", "...", "!?", "”", '"', ")", "\n", "\r", "e.g.", "\x85"]
+            )
+        ).map(" ".join),
+    ),
+    st.booleans(),
+)
+def test_any_text_gives_whole_lines_in_order(tmp_path_factory, text, hard_wrapped):
+    tmp_path = tmp_path_factory.mktemp("fuzz")
+    raw, output = tmp_path / "raw.txt", tmp_path / "out.txt"
+    raw.write_bytes(text.encode())
+    try:
+        summary = prepare([raw], output, min_words=1, hard_wrapped=hard_wrapped)
+    except UserError as error:
+        assert "\0" in text or not clean(text.removeprefix("\ufeff")), error  # binary, or nothing to see
+        assert not output.exists()
+        return
+    lines = output.read_bytes().decode().split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == summary.sentences == len(set(lines))
+    visible = "".join(INVISIBLE.sub("", text).split())
+    end = 0
+    for line in lines:
+        assert line == clean(line) != ""
+        letters = line.replace(" ", "")
+        start = visible.find(letters, end)
+        assert start >= 0  # nothing added, changed or moved
+        end = start + len(letters)
+    if not summary.duplicates:
+        assert "".join(lines).replace(" ", "") == visible  # nothing lost
+
+
+def test_seen_sentences_is_a_set(monkeypatch):
+    monkeypatch.setattr(SeenSentences, "RECENT", 50)  # so that most hashes lie in the sorted array
+    generator = random.Random(0)
+    seen, reference = SeenSentences(), set()
+    for _ in range(5000):
+        sentence = f"sentence {generator.randrange(2000)}"
+        assert seen.add(sentence) == (sentence not in reference)
+        reference.add(sentence)
+    assert len(seen.sorted) + len(seen.recent) == len(reference)
+
+
+def test_punkt_learns_from_the_beginning_only(monkeypatch, tmp_path):
+    read = []
+    train = data.prepare.PunktTrainer.train
+    monkeypatch.setattr(data.prepare, "LEARN_FROM", 2000)
+    monkeypatch.setattr(data.prepare, "LEARN_AT_ONCE", 500)
+    monkeypatch.setattr(
+        data.prepare.PunktTrainer, "train", lambda self, text, **kw: (read.append(text), train(self, text, **kw))
+    )
+    lines = prepared(tmp_path, "".join(f"This is sentence {i}.\n" for i in range(1000)))
+    assert len(lines) == 1000
+    assert 2000 <= sum(map(len, read)) <= 3000
+    assert max(map(len, read)) <= 600
+
+
+def test_lee_news(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(data.bundled, "HERE", tmp_path)
+    path = bundled_corpus("lee_news")
+    assert path == tmp_path / "lee_news.txt"
+    assert capsys.readouterr().out.count("\n") == 1
+    lines = sentences_of(path)
+    assert 2550 <= len(lines) <= 2650
+    assert 20 <= sum(len(line.split()) for line in lines) / len(lines) <= 25
+    assert sum(line[-1] in ".!?\"')" for line in lines) / len(lines) > 0.99
+    assert bundled_corpus("lee_news") == path
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="no bundled corpus `nothing`; there are lee_news, wiki_sample"):
+        bundled_corpus("nothing")
+
+
+@pytest.mark.slow
+def test_wiki_sample_is_prose_without_markup(monkeypatch, tmp_path):
+    monkeypatch.setattr(data.prepare, "LEARN_FROM", 1_000_000)  # three times as fast
+    monkeypatch.setattr(data.bundled, "HERE", tmp_path)
+    lines = sentences_of(bundled_corpus("wiki_sample"))
+    assert 17_000 <= len(lines) <= 17_600
+    assert 20 <= sum(len(line.split()) for line in lines) / len(lines) <= 25
+    for markup in ("[", "]", "{", "}", "|", "<", ">", "''", "==", "http", "&nbsp", "()", "( ", " ,", "File:"):
+        assert not [line for line in lines if markup in line]
+
+
+@pytest.mark.slow
+def test_broadcast_news(monkeypatch, tmp_path):
+    monkeypatch.setattr(data.prepare, "LEARN_FROM", 1_000_000)  # three times as fast
+    raw = SHARED / "corpora" / "abc.txt"
+    if not raw.is_file():
+        pytest.skip("../shared/corpora/abc.txt is not here")
+    summary = prepare([raw], tmp_path / "abc.txt")
+    assert 32_000 <= summary.sentences <= 33_500
+    assert 650_000 <= summary.words <= 664_500  # the corpus has 664k
+    lines = sentences_of(summary.output)
+    split_after = ("Dr.", "Mr.", "Mrs.", "St.", "Gen.", "No.", "U.S.")  # each is followed by a name there
+    assert sum(line.endswith(split_after) for line in lines) <= 3
+
+
+def test_two_processes_at_once(tmp_path):
+    (tmp_path / "raw.txt").write_text("".join(f"This is sentence {i}.\n" for i in range(2000)))
+    command = [sys.executable, "-m", "data.prepare", tmp_path / "raw.txt", "--output", tmp_path / "out.txt"]
+    running = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in "12"]
+    assert [process.wait() for process in running] == [0, 0]
+    assert len(sentences_of(tmp_path / "out.txt")) == 2000
+    assert sorted(os.listdir(tmp_path)) == ["out.txt", "raw.txt"]
+
+
+def test_main_prints_the_summary(tmp_path, capsys):
+    (tmp_path / "raw.txt").write_text("One two three.\n")
+    main([str(tmp_path / "raw.txt"), "--output", str(tmp_path / "out.txt"), "--min_words", "2"])
+    assert capsys.readouterr().out.startswith("1 paragraphs -> 1 sentences, 3.0 words each (3 words)\n")
