@@ -1,0 +1,1 @@
+"""What the pre-trained encoders are measured on."""

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Train and score one run: run.sh DATA NAME [ENCODER] [flags of train.py]
+#   DATA     directory with {train,dev,test}.oneie.jsonl (prepare.py makes one; test may be missing)
+#   NAME     of the run, its folder in outputs/
+#   ENCODER  a plain BERT: directory, hub id or `minilm` (bert-base-uncased by default)
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,5s/^# *//p' "$0" >&2
+    exit 2
+fi
+data=$(realpath "$1") name=$2 encoder=${3:-bert-base-uncased}
+[ -d "$encoder" ] && encoder=$(realpath "$encoder")
+case $name in */*) name=$(realpath -m "$name") ;; esac
+shift $(($# < 3 ? $# : 3))
+cd "$(dirname "$0")/../.."
+python -m evaluations.supervised_ie.train --encoder "$encoder" --data "$data" --name "$name" "$@"
+python -m evaluations.supervised_ie.evaluate --data "$data" --name "$name"

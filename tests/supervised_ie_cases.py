@@ -1,0 +1,71 @@
+"""Thirty sentences that use everything the format has, and a small random BERT, for the tests of the extractor."""
+
+from pathlib import Path
+
+import numpy as np
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
+
+NAMES = ["anna", "bob", "carla", "dmitri", "eve", "farid"]
+PLACES = ["paris", "lima", "oslo", "new york"]
+GROUPS = ["the police", "unicef", "acme corp"]
+
+
+def sentences() -> list[Sentence]:
+    """Meetings and attacks with one to three people, in places, of groups; some sentences hold nothing."""
+    generator = np.random.default_rng(3)
+    made = []
+    for number in range(30):
+        tokens, entities, relations, events = [], [], [], []
+
+        def say(text, tokens=tokens):
+            tokens += text.split()
+            return len(tokens) - len(text.split()), len(tokens)
+
+        def name(of, kind, mention="NAM", entities=entities, say=say):
+            entities.append(Entity(*say(str(generator.choice(of))), kind, mention))
+            return len(entities) - 1
+
+        if number % 6 == 0:
+            say("it was quiet today .")
+        elif number % 2:
+            first = name(NAMES, "PER")
+            trigger = say("held talks with" if number % 3 else "met")
+            second = name(["him", "her"] if number % 5 == 0 else NAMES, "PER", "PRO" if number % 5 == 0 else "NAM")
+            say("in")
+            place = name(PLACES, "GPE")
+            events.append(Event(*trigger, "Meet", ((first, "Entity"), (second, "Entity"), (place, "Place"))))
+            relations.append(Relation("PER-SOC", first, second))
+        else:
+            group = name(GROUPS, "ORG", "NOM")
+            trigger = say("attacked")
+            victim = name(NAMES, "PER")
+            events.append(Event(*trigger, "Attack", ((group, "Attacker"), (victim, "Target"))))
+            say("of")
+            place = name(PLACES, "GPE")
+            relations.append(Relation("Live_In", victim, place))
+            if number % 4 == 0:
+                events.append(Event(*say("killing"), "Die", ((group, "Agent"), (name(NAMES, "PER"), "Victim"))))
+        made.append(Sentence(f"doc-{number // 3}", f"s-{number}", tokens, entities, relations, events))
+    return made
+
+
+def write_encoder(directory: Path) -> None:
+    """A BERT of three layers, 64 wide, with random weights and a vocabulary of letters, as a plain directory."""
+    letters = "abcdefghijklmnopqrstuvwxyz."
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
+    words = {word for sentence in sentences() for word in sentence.tokens[::2]}  # the others fall into letters
+    directory.mkdir()
+    (directory / "vocab.txt").write_text("\n".join(vocabulary + sorted(words - set(letters))) + "\n")
+    (directory / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    tokenizer = BertTokenizerFast.from_pretrained(directory)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(directory)

@@ -1,0 +1,152 @@
+"""The commands from end to end: over-fitting thirty sentences, resuming, scoring, predicting, comparing."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from supervised_ie_cases import sentences, write_encoder
+
+from common.errors import UserError
+from evaluations.supervised_ie import checkpoint, compare, evaluate, predict, train
+from evaluations.supervised_ie.data import read_sentences, write_sentences
+from evaluations.supervised_ie.scores import OVERALL, TASKS, count, f1_of
+
+EPOCHS = 45
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ie")
+    torch.manual_seed(1)
+    write_encoder(root / "encoder")
+    (root / "data").mkdir()
+    for split in ("train", "dev"):
+        write_sentences(root / "data" / f"{split}.oneie.jsonl", sentences())
+    return root
+
+
+def flags(root, name, **more):
+    chosen = {
+        "encoder": root / "encoder",
+        "data": root / "data",
+        "name": root / name,
+        "max_epochs": EPOCHS,
+        "patience": EPOCHS,
+        "warmup_epochs": 2,
+        "encoder_learning_rate": 1e-3,
+        "learning_rate": 3e-3,
+        "device": "cpu",
+        **more,
+    }
+    return [part for key, value in chosen.items() for part in (f"--{key}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def trained(root):
+    train.main(flags(root, "run"))
+    return root / "run"
+
+
+def test_thirty_sentences_are_learnt_by_heart(root, trained, capsys):
+    evaluate.main(["--name", str(trained), "--data", str(root / "data"), "--device", "cpu"])
+    printed = capsys.readouterr().out
+    scores = json.loads((trained / "scores-dev.json").read_text())["scores"]
+    assert set(scores) == set(TASKS)
+    for task, line in scores.items():
+        assert line["f1"] > 95, task
+        assert re.search(rf"{task} .*{line['f1']:.2f}", printed)
+
+
+def test_reading_predicting_and_scoring_round_trip(root, trained):
+    predict.main(
+        ["--name", str(trained), "--input", str(root / "data" / "dev.oneie.jsonl"), "--output", str(root / "p.jsonl")]
+    )
+    gold, predicted = sentences(), read_sentences(root / "p.jsonl")
+    assert [s.tokens for s in predicted] == [s.tokens for s in gold]
+    assert any(e.mention_type == "PRO" for s in predicted for e in s.entities)
+    epoch, best = checkpoint.read_best(trained)[OVERALL]
+    assert f1_of(count(gold, predicted, ["PER-SOC"]), TASKS)[OVERALL] == pytest.approx(best)
+    history = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert history[epoch - 1]["dev_f1"][OVERALL] == best == max(line["dev_f1"][OVERALL] for line in history)
+
+
+def test_text_is_predicted_line_by_line(root, trained, capsys):
+    (root / "in.txt").write_text("bob met anna in lima\n\nunicef attacked eve of new york\n")
+    predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--batch_size", "1"])
+    first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert first["tokens"] == ["bob", "met", "anna", "in", "lima"]
+    assert {e["text"] for e in first["entity_mentions"]} >= {"bob", "lima"}
+    assert second["event_mentions"][0]["event_type"] == "Attack"
+
+
+def test_the_directory_holds_no_pickle_and_only_the_best_epochs(trained):
+    wanted = {f"epoch-{epoch}.safetensors" for epoch, _ in checkpoint.read_best(trained).values()}
+    assert {path.name for path in trained.glob("epoch-*")} == wanted
+    allowed = {".json", ".jsonl", ".safetensors", ".txt", ""}
+    assert {path.suffix for path in trained.rglob("*") if path.is_file()} <= allowed
+    assert not (trained / checkpoint.STATE).exists()
+
+
+def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch):
+    few = {"max_epochs": 4, "patience": 4}
+    train.main(flags(root, "unbroken", **few))
+
+    calls = []
+
+    def killed(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train_epoch(*args)
+
+    train_epoch = train.train_epoch
+    monkeypatch.setattr(train, "train_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(flags(root, "broken", **few))
+    assert (root / "broken" / checkpoint.STATE).exists()
+    train.main(flags(root, "broken", **few))
+    assert len(calls) == 3 + 2  # epochs 3 and 4 alone
+
+    def without_seconds(run):
+        lines = [json.loads(line) for line in (root / run / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert without_seconds("broken") == without_seconds("unbroken")
+    assert (root / "broken" / "best.json").read_text() == (root / "unbroken" / "best.json").read_text()
+    epoch, _ = checkpoint.read_best(root / "broken")[OVERALL]
+    ours, theirs = (load_file(root / run / f"epoch-{epoch}.safetensors") for run in ("broken", "unbroken"))
+    for name, tensor in theirs.items():
+        assert torch.equal(tensor, ours[name]), name
+
+    with pytest.raises(UserError, match="a run with another --learning_rate; choose another --name"):
+        train.main(flags(root, "broken", **few, learning_rate=1))
+
+
+def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, trained, capsys):
+    train.main(flags(root, "worse", max_epochs=3, patience=3))
+    for run in ("run", "worse"):
+        evaluate.main(["--name", str(root / run), "--data", str(root / "data"), "--device", "cpu"])
+    capsys.readouterr()
+    compare.main([str(trained), str(trained), "--split", "dev"])
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        assert "+0.00   +0.00 - +0.00" in line and line.endswith("1.0000")
+    compare.main([str(root / "worse"), str(trained), "--split", "dev"])
+    role = capsys.readouterr().out.splitlines()[-1].split()
+    assert role[0] == "role_classification"
+    assert float(role[3]) > 20 and float(role[-1]) < 0.05
+    with pytest.raises(UserError, match=r"scores-test\.json cannot be read"):
+        compare.main([str(trained), str(trained)])
+
+
+def test_mistakes_are_named(root, trained, tmp_path):
+    with pytest.raises(UserError, match=r"train\.oneie\.jsonl cannot be read"):
+        train.main(flags(root, "x", data=tmp_path))
+    with pytest.raises(UserError, match="holds no trained model"):
+        predict.main(["--name", str(tmp_path), "--input", str(root / "in.txt")])
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(UserError, match="holds no text"):
+        predict.main(["--name", str(trained), "--input", str(tmp_path / "empty.txt")])
+    with pytest.raises(UserError, match="no directory"):
+        train.main(flags(root, "x", encoder="./nowhere"))
