@@ -2,7 +2,7 @@
 
 | name | what | sentences |
 |---|---|---|
-| `lee_news` | 300 news articles of the Australian Broadcasting Corporation, 2000-2002 (Lee et al. 2005) | 2,600 |
+| `lee_news` | 300 news articles of the Australian Broadcasting Corporation (Lee et al. 2005) | 2,600 |
 | `wiki_sample` | the prose of 107 articles of the English Wikipedia | 17,250 |
 """
 

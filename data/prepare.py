@@ -9,8 +9,8 @@ several lines up to a blank one. No sentence reaches over the end of a paragraph
 becomes one space, control and zero-width characters are removed; sentences under `--min_words` words and
 exact repetitions of an earlier sentence are dropped and counted.
 
-The corpus is streamed twice (learn, then split). Memory does not grow with it but for 8 bytes per distinct
-sentence, its hash. The same input gives the same bytes.
+The corpus is streamed twice (learn, then split). Memory does not grow with it but for the hashes of the distinct
+sentences, 8 bytes each (16 while new ones are sorted in). The same input gives the same bytes.
 """
 
 import argparse
