@@ -1,0 +1,127 @@
+"""Run the test episodes of one Few-NERD setting, by one process or several (torchrun, accelerate launch) together."""
+
+import json
+import os
+import time
+from argparse import Namespace
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import distributed
+from tqdm import tqdm
+
+from common.bootstrap import f1_interval, micro_prf
+from common.errors import UserError, run
+from common.files import environment, write_atomically
+from container.arguments import parse_args
+from container.data import Episode, Split, identity, read_episodes, read_labels
+from container.episode import Tagger
+from container.model import WordPieces, load
+from container.records import EpisodeLog, counts, kept, locked
+from container.scores import SCORINGS, entity_counts
+
+RECIPE = ("type", "way", "shot", "method", "no_viterbi", "seed", "distance", "learning_rate", "encoder_learning_rate",
+          "max_length", "max_steps", "temp_trans")  # fmt: skip
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv, __doc__)
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if processes > 1:
+        distributed.init_process_group("gloo")
+    split, folder = Split(args.data, args.type), args.output / args.type / args.name / variant(args)
+    labels = read_labels(split.labels("test"))
+    episodes = list(islice(read_episodes(split.episodes(args.way, args.shot), set(labels)), args.episodes))
+    log = EpisodeLog(folder / "episodes.jsonl")
+    with locked(folder) if rank == 0 else nullcontext():
+        todo = [prepare(folder, split, args, log, len(episodes)) if rank == 0 else []]
+        if processes > 1:
+            distributed.broadcast_object_list(todo)
+        if todo[0]:
+            run_share(todo[0][rank::processes], episodes, labels, log, args)
+        elif rank == 0:
+            print(f"{folder}: all {len(episodes)} episodes were done before")
+        if processes > 1:
+            distributed.barrier()
+        if rank == 0:
+            log.repair()  # several processes wrote in the order of finishing
+            print(summary(log, args))
+
+
+def variant(args: Namespace) -> str:
+    """The setting's folder: `5-1`, with the method and `no_viterbi` behind it where they are not the defaults."""
+    method = [args.method] if args.method != "container" else []
+    return "-".join([str(args.way), str(args.shot), *method, *["no_viterbi"] * args.no_viterbi])
+
+
+def prepare(folder: Path, split: Split, args: Namespace, log: EpisodeLog, number: int) -> list[int]:
+    """Record what the run is made with, or check it against an earlier start's; returns the missing episodes.
+
+    Raises:
+        UserError: there is no source training, or the run was begun with another recipe, data or weights.
+    """
+    source = folder.parent / "source" / "source.json"
+    if not source.exists():
+        raise UserError(f"{source} is missing; train first: python -m container.train_source, or exec_container.sh")
+    trained = json.loads(source.read_text())
+    record = {
+        "recipe": {key: getattr(args, key) for key in RECIPE},
+        "data": identity(split, episodes=split.episodes(args.way, args.shot), labels=split.labels("test")),
+        "source": {"weights": trained["weights"]},
+    }
+    if not kept(folder / "run.json", record):
+        record |= {"training": trained, "environment": environment()}
+        write_atomically(folder / "run.json", json.dumps(record, indent=1))
+    log.repair()
+    done = log.read()
+    return [index for index in range(number) if index not in done]
+
+
+def run_share(todo: list[int], episodes: list[Episode], labels: list[str], log: EpisodeLog, args: Namespace) -> None:
+    """Run this process's episodes and append each to the log; the first process shows how far all of them are."""
+    source = log.path.parent.parent / "source"
+    model, tokenizer = load(source)
+    words = WordPieces(tokenizer, args.max_length)
+    statistics = json.loads((source / "source.json").read_text())["transitions"]
+    tagger = Tagger(model.to(device(args)), words, labels, statistics, args)
+    first = int(os.environ.get("RANK", 0)) == 0
+    bar = tqdm(total=len(episodes), initial=len(log.read()), unit="episode", disable=not first)
+    for index in todo:
+        begin, unknown, cut = time.perf_counter(), words.unknown, words.cut
+        episode = episodes[index]
+        outcome = tagger.run(index, episode)
+        gold = [sentence.labels for sentence in episode.query]
+        record = {"index": index, **{scoring: entity_counts(gold, outcome.labels, scoring) for scoring in SCORINGS}}
+        record |= {"steps": len(outcome.losses), "unknown_words": words.unknown - unknown, "cut_words": words.cut - cut}
+        if args.predictions:
+            record["predictions"] = outcome.labels
+        log.append(record | {"seconds": round(time.perf_counter() - begin, 3)})
+        if first:
+            records = log.read()
+            bar.set_postfix_str(f"F1 {micro_prf(counts(records, args.scoring).sum(0))[2]:.2f}", refresh=False)
+            bar.update(len(records) - bar.n)
+    bar.close()
+
+
+def device(args: Namespace) -> torch.device:
+    """The device of this process: several processes share the visible GPUs."""
+    if args.device != "cuda":
+        return torch.device(args.device)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+
+def summary(log: EpisodeLog, args: Namespace) -> str:
+    """One line: precision, recall and F1 with its interval."""
+    table = counts(log.read(), args.scoring)
+    precision, recall, f1 = micro_prf(table.sum(0))
+    low, high = f1_interval(table)
+    return (
+        f"{args.type} {args.way}-way {args.shot}-shot, {len(table)} episodes, {args.scoring} scoring: "
+        f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} (95% interval {low:.2f} to {high:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Viterbi decoding with abstract transitions from the source data (Yang and Katiyar 2020, section 4.2)."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+STATISTICS = ("start_o", "start_i", "o_o", "o_i", "i_o", "i_i", "i_other")
+
+
+def transition_statistics(sentences: Iterable[Sequence[str]]) -> list[float]:
+    """How often, in tagged sentences, an entity starts, goes on, ends or turns into one of another type.
+
+    Args:
+        sentences: the label of every word, `O` outside entities.
+
+    Returns:
+        the seven probabilities of `STATISTICS`: from the start to O and to any entity label; from O to O and to
+        any entity label; from an entity label to O, to itself, to another one. The probabilities of
+        one origin sum to one (or are all zero if it never occurs).
+    """
+    start, outside, inside = [0, 0], [0, 0], [0, 0, 0]
+    for labels in sentences:
+        previous = None
+        for label in labels:
+            if previous is None:
+                start[label != "O"] += 1
+            elif previous == "O":
+                outside[label != "O"] += 1
+            else:
+                inside[0 if label == "O" else 1 if label == previous else 2] += 1
+            previous = label
+    return [count / max(1, sum(origin)) for origin in (start, outside, inside) for count in origin]
+
+
+def log_transitions(statistics: Sequence[float], types: int, temperature: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Transitions between the labels of the target split: the seven statistics spread evenly over its types.
+
+    Probabilities are raised to the power `temperature` and renormalised over each row; what is impossible
+    gets 1e-6.
+
+    Args:
+        statistics: of `transition_statistics`.
+        types: number of entity types; label 0 is O and labels 1..types are theirs.
+
+    Returns:
+        log probabilities from the start, (1 + types,), and between labels, (1 + types, 1 + types).
+    """
+    start_o, start_i, o_o, o_i, i_o, i_i, i_other = statistics
+    rows = torch.empty(2 + types, 1 + types)  # the start, O, the types; (from, to)
+    rows[0, 0], rows[0, 1:] = start_o, start_i / types
+    rows[1, 0], rows[1, 1:] = o_o, o_i / types
+    rows[2:, 0], rows[2:, 1:] = i_o, i_other / max(1, types - 1)
+    rows[2:, 1:].fill_diagonal_(i_i)
+    rows = rows**temperature
+    rows = (rows / rows.sum(1, keepdim=True)).nan_to_num(0).clamp(min=1e-6).log()
+    return rows[0], rows[1:]
+
+
+def viterbi(emissions: Tensor, lengths: Tensor, start: Tensor, transitions: Tensor) -> list[Tensor]:
+    """The most probable label sequence of every sentence, all sentences at once.
+
+    Args:
+        emissions: (S, T, Y) log probabilities of the labels, anything at padding.
+        lengths: (S,) number of words of each sentence, at least one.
+        start: (Y,) and transitions: (Y, Y), log probabilities, from rows to columns.
+
+    Returns:
+        S tensors (length,) of labels; of equally good labels the smaller.
+    """
+    best = start + emissions[:, 0]  # (S, Y) log probability of the best path that ends in the label
+    bests, origins = [best], []
+    for t in range(1, emissions.shape[1]):
+        arrived, origin = (best[:, :, None] + transitions).max(1)  # (S, Y): over the label before
+        best = arrived + emissions[:, t]
+        bests.append(best)
+        origins.append(origin)
+    last = torch.stack(bests, 1)[torch.arange(len(lengths)), lengths - 1].argmax(1)  # (S,)
+    label, path = last, [last]
+    for t in range(len(origins), 0, -1):
+        # beyond a sentence's end the path stays at its last label
+        label = torch.where(t < lengths, origins[t - 1].gather(1, label[:, None])[:, 0], label)
+        path.append(label)
+    return [row[:length] for row, length in zip(torch.stack(path[::-1], 1), lengths.tolist(), strict=True)]

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# exec_container.sh TYPE GPU WAY SHOT NAME [--flags]: source training (once per TYPE and NAME), then the episodes.
+# MODEL: the encoder. DATA: the data's directory. OUTPUT: the results'. PROCESSES: how many share the episodes.
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+[ $# -ge 5 ] || { echo "usage: MODEL=... DATA=... bash exec_container.sh TYPE GPU WAY SHOT NAME [--flags]" >&2; exit 2; }
+TYPE=$1 GPU=$2 WAY=$3 SHOT=$4 NAME=$5
+shift 5
+export CUDA_VISIBLE_DEVICES=$GPU PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}"
+ARGUMENTS=(--type "$TYPE" --way "$WAY" --shot "$SHOT" --name "$NAME"
+    --model "${MODEL:-$HERE/../../../checkpoints/for_container/}"
+    --data "${DATA:-$HERE/data/few-nerd}" --output "${OUTPUT:-$HERE/outputs/few-nerd}" "$@")
+LAUNCH=()
+[ "${PROCESSES:-1}" = 1 ] || LAUNCH=(-m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
+python -m container.train_source "${ARGUMENTS[@]}"
+python "${LAUNCH[@]}" -m container.run_episodes "${ARGUMENTS[@]}"
