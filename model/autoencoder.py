@@ -15,7 +15,7 @@ from common.encoders import encoder_path, load_tokenizer
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import IGNORED, kl_loss, mean_type_probs, sparsity_loss, token_cross_entropy
+from model.losses import IGNORED, entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, token_cross_entropy
 
 
 @dataclass
@@ -37,6 +37,8 @@ class SparseLTOutput(TypingOutput):
     sparsity_loss: Tensor | None = None  # ()
     kl_loss: Tensor | None = None  # ()
     type_distribution: Tensor | None = None  # (C,) mean of type_probs over the global batch
+    type_perplexity: Tensor | None = None  # () exp H(type_distribution), from 1 to C
+    share_typed: Tensor | None = None  # () of the real tokens, the share whose most probable type is not 0
     mlm_logits: Tensor | None = None  # (K, V), of the K selected tokens in reading order
     reconstruction_logits: Tensor | None = None  # (B, T - 1, V)
 
@@ -147,6 +149,15 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         """The reconstruction head on decoder states; (..., D) -> (..., V)."""
         return F.linear(hidden_states, self.get_input_embeddings().weight, self.reconstruction_bias)
 
+    @staticmethod
+    def next_tokens(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Teacher forcing: for each token but the row's last the next one of its own sentence, or -100.
+
+        (B, T) ids -> (B, T - 1)
+        """
+        sentence, next_sentence = attention_mask[:, :-1], attention_mask[:, 1:]
+        return torch.where((sentence == next_sentence) & (sentence > 0), input_ids[:, 1:], IGNORED)
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -193,12 +204,13 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         if input_ids is not None:
             p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
             output.type_distribution = p
+            output.type_perplexity = entropy(p).exp()
+            real = attention_mask > 0
+            output.share_typed = global_mean(((output.type_ids > 0) & real).sum().float(), real.sum())
             output.sparsity_loss = sparsity_loss(p)
             output.kl_loss = kl_loss(p, self.config.kl_form)
 
-            # Teacher forcing: each token predicts the next one of its own sentence.
-            sentence, next_sentence = attention_mask[:, :-1], attention_mask[:, 1:]
-            labels = torch.where((sentence == next_sentence) & (sentence > 0), input_ids[:, 1:], IGNORED)  # (B, T - 1)
+            labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
             logits = self.reconstruction_logits(self._decode(input_ids[:, :-1], attention_mask, output.gated))
             output.reconstruction_loss = token_cross_entropy(logits.flatten(0, 1), labels.flatten())
             output.reconstruction_logits = logits if return_logits else None

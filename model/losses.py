@@ -5,28 +5,45 @@ before the division, so a loss does not depend on how the sentences are packed i
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd import Function
 
 IGNORED = -100  # the label of positions that have none
+
+
+class SumOverProcesses(Function):
+    """All-reduce by addition whose backward adds the gradients of all processes."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor) -> Tensor:
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        return value
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        torch.distributed.all_reduce(gradient)
+        return gradient
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """`total / count`, both first summed over all processes; 0 where nothing was counted.
 
-    The sum over processes is differentiable and adds the gradients of all processes, which the averaging of
-    DistributedDataParallel divides out again: the gradient, too, is that of one process with the whole batch.
+    The gradients of all processes are added on the way back, and the averaging of DistributedDataParallel divides
+    by their number again: the gradient, too, is that of one process with the whole batch.
 
     Args:
         total: () or (C,), summed over this process' tokens.
         count: (), the number of tokens summed.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        *total_parts, count = all_reduce(torch.cat([total.reshape(-1), count.reshape(1).to(total)])).unbind()
-        total = torch.stack(total_parts).view_as(total)
+        sums = SumOverProcesses.apply(torch.cat([total.reshape(-1), count.reshape(1).to(total)]))
+        total, count = sums[:-1].view_as(total), sums[-1]
     return total / count.clamp(min=1)
 
 

@@ -1,0 +1,1 @@
+"""What `pretrain.py` leans on: optimiser groups and schedules, checkpoints, validation, preflight, report."""

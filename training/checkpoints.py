@@ -1,0 +1,173 @@
+"""Checkpoints of a run: whole or absent, checked before use, and holding no pickle.
+
+`step-N/` is a model directory (config, safetensors, tokenizer) plus `optimizer.safetensors`, `training_state.json`
+and `manifest.json` with every file's size and sha256. Random numbers need no place in it: the data order, the
+masking, the Gumbel noise and the dropout of a step are functions of the seed and the step.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from common.errors import UserError
+from common.files import sha256_of, sync_directory, write_atomically
+from model import SparseLTForPreTraining
+from model.checkpoints import read_safetensors
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def clear_disk_errors(run_directory: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one sentence that says what is safe."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        newest = max((step for step, _ in saved_steps(run_directory)), default=None)
+        safe = "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
+        raise UserError(f"cannot write into {run_directory}: {error}; {safe}") from None
+
+
+def write_model(directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
+    """config.json, model.safetensors and the tokenizer."""
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def save_step(
+    run_directory: Path,
+    step: int,
+    model: SparseLTForPreTraining,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    keep_last: int,
+) -> Path:
+    """Write `step-N/` beside, sync it, rename it, and only then prune to the newest `keep_last`.
+
+    Args:
+        state: JSON-able; floats survive exactly.
+
+    Raises:
+        UserError: the disk is full or read-only; earlier checkpoints are untouched.
+    """
+    directory, beside = run_directory / f"step-{step}", run_directory / f".step-{step}.tmp"
+    with clear_disk_errors(run_directory):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            write_model(beside, model, tokenizer)
+            save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
+            (beside / "training_state.json").write_text(json.dumps({"step": step, **state}, indent=1))
+            write_manifest(beside)
+            if directory.exists():  # a damaged one that a resumed run has reached again
+                shutil.rmtree(directory)
+            os.replace(beside, directory)
+            sync_directory(run_directory)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        for _, old in sorted(saved_steps(run_directory))[:-keep_last]:
+            shutil.rmtree(old)
+    return directory
+
+
+def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
+    """The finished model into the run's own directory, each file whole or absent; the manifest, last, says done."""
+    beside = run_directory / ".final.tmp"
+    with clear_disk_errors(run_directory):
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            write_model(beside, model, tokenizer)
+            write_manifest(beside)
+            for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
+                os.replace(file, run_directory / file.name)
+            sync_directory(run_directory)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def sync_files(directory: Path) -> None:
+    for file in directory.iterdir():
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def write_manifest(directory: Path) -> None:
+    """Sync what lies in the directory and list it with sizes and hashes."""
+    sync_files(directory)
+    files = {file.name: {"size": file.stat().st_size, "sha256": sha256_of(file)} for file in directory.iterdir()}
+    write_atomically(directory / MANIFEST, json.dumps(files, indent=1))
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with a checkpoint by its manifest, in a few words; None for an intact one."""
+    try:
+        files = json.loads((directory / MANIFEST).read_text())
+        for name, expected in files.items():
+            file = directory / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != expected["size"] or sha256_of(file) != expected["sha256"]:
+                return f"{name} is truncated or changed"
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return f"{MANIFEST} is missing or damaged"
+
+
+def is_finished(run_directory: Path) -> bool:
+    """Whether the run's final model is there, whole."""
+    return (run_directory / MANIFEST).exists() and damage(run_directory) is None
+
+
+def saved_steps(run_directory: Path) -> list[tuple[int, Path]]:
+    """The checkpoints of a run as (step, directory), in no order, intact or not."""
+    names = ((re.fullmatch(r"step-(\d+)", path.name), path) for path in run_directory.glob("step-*"))
+    return [(int(match[1]), path) for match, path in names if match]
+
+
+def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint whose files are what its manifest says; damaged ones are named and passed over."""
+    for _, directory in sorted(saved_steps(run_directory), reverse=True):
+        problem = damage(directory)
+        if problem is None:
+            return directory
+        warn(f"warning: {directory} is passed over: {problem}")
+    return None
+
+
+def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's state by parameter name."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": value.contiguous()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_step(directory: Path, model: SparseLTForPreTraining, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Load a checkpoint's weights and optimiser state in place; returns what `save_step` was given, plus `step`."""
+    model.load_state_dict(read_safetensors(directory / "model.safetensors"))
+    tensors = read_safetensors(directory / "optimizer.safetensors")
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    state_dict = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state_dict["state"] = {
+        number: {key: tensors[f"{names[parameter]}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        for number, parameter in enumerate(parameters)
+        if f"{names[parameter]}/step" in tensors
+    }
+    optimizer.load_state_dict(state_dict)
+    return json.loads((directory / "training_state.json").read_text())
