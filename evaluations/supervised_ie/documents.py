@@ -1,0 +1,174 @@
+"""Stand-off annotation -> sentences: text with its tags, offsets of characters, mentions aligned to words."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import unescape
+
+from nltk.tokenize import NLTKWordTokenizer, WordPunctTokenizer
+from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
+
+TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][\w.:-]*)[^<>]*?(?P<empty>/?)>|<[?!][^<>]*>")
+PIECE = re.compile(TAG.pattern + r"|&(?:#\d+|#x[0-9A-Fa-f]+|\w+);|[\s\S]")  # a tag, an escape, or one character
+INLINE = {"a", "img"}  # tags that do not end a paragraph
+# Not the document's own running text: headers, and posts quoted in a forum, which are not annotated again.
+LEFT_OUT = {"docid", "doctype", "datetime", "date_time", "endtime", "postdate", "quote"}
+WORD_PARTS = re.compile(r"[-/–—]+|[^-/–—]+")  # "Arab-Israeli" is three words: annotation often ends at the hyphen
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An annotated stretch of a document: the characters [start, end) of its file, as the corpus counts them."""
+
+    id: str
+    start: int
+    end: int
+    type: str
+    text: str
+    mention_type: str = ""
+
+
+@dataclass
+class Paragraph:
+    """Running text with, for each character, where it begins and ends in the file ("&amp;" is one for five)."""
+
+    text: str = ""
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """How many annotations were changed or left out, by reason, and the first of each."""
+
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, reason: str, doc_id: str, what: str) -> None:
+        self.counts[reason] += 1
+        self.first.setdefault(reason, f"{doc_id}: {what}")
+
+
+@dataclass
+class Document:
+    """A document as annotated; relations and arguments name mentions by id."""
+
+    doc_id: str
+    counted: str  # the characters that the corpus's offsets count
+    paragraphs: list[Paragraph]
+    entities: list[Mention] = field(default_factory=list)
+    relations: list[tuple[str, str, str]] = field(default_factory=list)  # type, Arg-1, Arg-2
+    events: list[tuple[Mention, list[tuple[str, str]]]] = field(default_factory=list)  # trigger, (mention id, role)
+
+
+def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
+    """The counted characters of a file, and its running text in paragraphs, cut at tags and blank lines.
+
+    Args:
+        tags_count: whether offsets count the characters of tags (Rich ERE) or skip them (ACE). Both count
+            the characters of escapes such as `&amp;`.
+    """
+    runs, position, left_out = [Paragraph()], 0, 0
+    for piece in PIECE.finditer(raw):
+        tag = piece["name"] is not None or piece[0][:2] in ("<?", "<!")
+        if tag:
+            name = (piece["name"] or "").lower()
+            if name in LEFT_OUT and not piece["empty"]:
+                left_out = max(0, left_out + (-1 if piece["end"] else 1))
+            if name not in INLINE:
+                runs.append(Paragraph())
+        elif not left_out:
+            for character in unescape(piece[0]):
+                runs[-1].text += character
+                runs[-1].starts.append(position)
+                runs[-1].ends.append(position + len(piece[0]))
+        if not tag or tags_count:
+            position += len(piece[0])
+    paragraphs = []
+    for run in runs:
+        for part in re.finditer(r"(?:(?!\n\s*\n)[\s\S])+", run.text):
+            if part[0].strip():
+                cut = slice(*part.span())
+                paragraphs.append(Paragraph(run.text[cut], run.starts[cut], run.ends[cut]))
+    return raw if tags_count else TAG.sub("", raw), paragraphs
+
+
+def word_spans(text: str) -> Iterator[tuple[int, int]]:
+    """The words of a sentence as the Penn Treebank splits them, and at hyphens and slashes."""
+    try:
+        spans = list(NLTKWordTokenizer().span_tokenize(text))
+    except ValueError:  # it loses its place among mixed kinds of quotes
+        spans = list(WordPunctTokenizer().span_tokenize(text))
+    for start, end in spans:
+        for part in WORD_PARTS.finditer(text[start:end]):
+            yield start + part.start(), start + part.end()
+
+
+def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: Report) -> list[Sentence]:
+    """The document's sentences with all that could be aligned to their words; the rest goes to the report."""
+    sentences: list[Sentence] = []
+    words: list[tuple[int, int, int, int]] = []  # start, end in the file; sentence; position in it
+    for paragraph in document.paragraphs:
+        for start, end in splitter.span_tokenize(paragraph.text):
+            text = paragraph.text[start:end]
+            sentence = Sentence(document.doc_id, f"{document.doc_id}-{len(sentences)}", [])
+            for a, b in word_spans(text):
+                first, last = start + a, start + b - 1
+                words.append((paragraph.starts[first], paragraph.ends[last], len(sentences), len(sentence.tokens)))
+                sentence.tokens.append(text[a:b])
+            sentences.append(sentence)
+
+    starts, ends = [word[0] for word in words], [word[1] for word in words]
+
+    def align(mention: Mention, kind: str) -> tuple[int, int, int] | None:
+        """(sentence, first word, one past the last), or None and a line in the report."""
+        if not _same(unescape(document.counted[mention.start : mention.end]), mention.text):
+            report.add(f"{kind} whose text is not at its offsets", document.doc_id, repr(mention.text))
+            return None
+        covered = words[bisect_right(ends, mention.start) : bisect_left(starts, mention.end)]
+        if not covered or len({sentence for _, _, sentence, _ in covered}) > 1:
+            where = "across sentences" if covered else "outside the running text"
+            report.add(f"{kind} {where}", document.doc_id, repr(mention.text))
+            return None
+        if (covered[0][0], covered[-1][1]) != (mention.start, mention.end):
+            report.add(f"{kind} widened to whole words", document.doc_id, repr(mention.text))
+        return covered[0][2], covered[0][3], covered[-1][3] + 1
+
+    home: dict[str, tuple[int, int]] = {}  # mention id -> sentence, position in its entities
+    for mention in document.entities:
+        place = align(mention, "entity")
+        if place:
+            entities = sentences[place[0]].entities
+            home[mention.id] = (place[0], len(entities))
+            entities.append(Entity(*place[1:], mention.type, *([mention.mention_type] if mention.mention_type else [])))
+    for kind, head, tail in document.relations:
+        if head not in home or tail not in home:
+            report.add("relation of an entity that was not aligned", document.doc_id, kind)
+        elif home[head][0] != home[tail][0] or head == tail:
+            reason = "of an entity with itself" if head == tail else "across sentences"
+            report.add(f"relation {reason}", document.doc_id, kind)
+        else:
+            sentences[home[head][0]].relations.append(Relation(kind, home[head][1], home[tail][1]))
+    for trigger, arguments in document.events:
+        place = align(trigger, "trigger")
+        if not place:
+            continue
+        kept = []
+        for mention_id, role in arguments:
+            what = f"{role} of {trigger.text!r}"
+            if mention_id not in home:
+                report.add("argument that was not aligned", document.doc_id, what)
+            elif home[mention_id][0] != place[0]:
+                report.add("argument in another sentence", document.doc_id, what)
+            else:
+                kept.append((home[mention_id][1], role))
+        sentences[place[0]].events.append(Event(*place[1:], trigger.type, tuple(kept)))
+    return sentences
+
+
+def _same(a: str, b: str) -> bool:
+    return " ".join(a.split()) == " ".join(b.split())

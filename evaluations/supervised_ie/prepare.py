@@ -1,0 +1,172 @@
+"""Turn ACE 2005, Rich ERE or DyGIE++ files into {train,dev,test}.oneie.jsonl.
+
+    prepare ace --input .../data/English --output DIR --train LIST --dev LIST --test LIST
+    prepare ere --input DIR [DIR ...]    --output DIR --train LIST --dev LIST --test LIST
+    prepare dygiepp --input DIR --output DIR            (DIR holds train.json, dev.json, test.json)
+
+A LIST names one document a line, by its file name without the suffixes.
+"""
+
+import argparse
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.errors import UserError, run
+from common.files import write_atomically
+from common.text import read_lines
+from data.prepare import learn_punkt
+from evaluations.supervised_ie import prepare_ace, prepare_dygiepp, prepare_ere
+from evaluations.supervised_ie.data import Sentence, split_path, write_sentences
+from evaluations.supervised_ie.documents import Document, Report, to_sentences
+
+SPLITS = ("train", "dev", "test")
+NAMED_AT_MOST = 5
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("corpus", choices=("ace", "ere", "dygiepp"), help="the format of the input")
+    add("--input", required=True, nargs="+", help="directories of the corpus, searched with all their folders")
+    add("--output", required=True, help="directory to write to")
+    for split in SPLITS:
+        add(f"--{split}", help=f"file with the names of the {split} documents (ace, ere)")
+    args = parser.parse_args(argv)
+    for directory in args.input:
+        if not Path(directory).is_dir():
+            raise UserError(f"no directory {directory}")
+    report = Report()
+    prepared = prepare_dygiepp_splits(args, report) if args.corpus == "dygiepp" else prepare_xml_splits(args, report)
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    for split, sentences in prepared.items():
+        write_sentences(split_path(output, split), sentences)
+        documents = len({s.doc_id for s in sentences})
+        entities, relations, events = (
+            sum(len(getattr(s, n)) for s in sentences) for n in ("entities", "relations", "events")
+        )
+        arguments = sum(len(e.arguments) for s in sentences for e in s.events)
+        print(
+            f"{split}: {documents} documents, {len(sentences)} sentences, {entities} entities, "
+            f"{relations} relations, {events} events, {arguments} arguments"
+        )
+    lines = {reason: {"count": n, "first": report.first[reason]} for reason, n in sorted(report.counts.items())}
+    write_atomically(output / "alignment.json", json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
+    for reason, line in lines.items():
+        print(f"{line['count']:6} x {reason}; the first: {line['first']}", file=sys.stderr)
+
+
+def prepare_xml_splits(args: argparse.Namespace, report: Report) -> dict[str, list[Sentence]]:
+    """The listed documents of ACE or Rich ERE by split.
+
+    Raises:
+        UserError: a list cannot be read, names a document twice or one that is not there, or files are broken.
+    """
+    lists = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
+    if not lists:
+        raise UserError("name the documents of each split: --train LIST --dev LIST --test LIST")
+    paths = annotation_files(args.input, prepare_ace.SUFFIX if args.corpus == "ace" else prepare_ere.SUFFIX)
+    split_of: dict[str, str] = {}
+    for split, path in lists.items():
+        for number, line in enumerate(read_lines(path), start=1):
+            name = line.strip()
+            if name in split_of:
+                raise UserError(f"{path}, line {number}: the document {name} is listed already, in {split_of[name]}")
+            if name and name not in paths:
+                raise UserError(f"{path}, line {number}: no document {name} in {', '.join(args.input)}")
+            if name:
+                split_of[name] = split
+    for name in sorted(paths.keys() - split_of.keys()):
+        report.add("document in no list", name, str(paths[name]))
+    if args.corpus == "ace":
+        read_document, source_of = prepare_ace.read_document, prepare_ace.source_of
+    else:
+        files = {path.name: path for directory in args.input for path in sorted(Path(directory).rglob("*"))}
+        read_document, source_of = prepare_ere.read_document, partial(prepare_ere.source_of, sources=files)
+    documents, problems = [], []
+    for name in tqdm(split_of, desc="read", leave=False, disable=None):
+        try:
+            documents.append(read_pair(paths[name], source_of(paths[name]), read_document, report))
+        except UserError as error:
+            problems.append(str(error))
+    fail_on(problems, "files")
+    splitter = learn_punkt(paragraph.text for document in documents for paragraph in document.paragraphs)
+    prepared: dict[str, list[Sentence]] = {split: [] for split in lists}
+    for document in documents:
+        prepared[split_of[document.doc_id]] += to_sentences(document, splitter, report)
+    return prepared
+
+
+def annotation_files(directories: list[str], suffix: str) -> dict[str, Path]:
+    """All annotation files by document; of ACE's several versions of a document the adjudicated `timex2norm`.
+
+    Raises:
+        UserError: a document is there twice.
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    for directory in directories:
+        for path in sorted(Path(directory).rglob(f"*{suffix}")):
+            found[path.name.removesuffix(suffix)].append(path)
+    chosen = {}
+    for name, paths in found.items():
+        final = [path for path in paths if path.parent.name == "timex2norm"] or paths
+        if len(final) > 1:
+            raise UserError(f"the document {name} is there twice: {final[0]} and {final[1]}")
+        chosen[name] = final[0]
+    return chosen
+
+
+def read_pair(path: Path, source: Path, read_document, report: Report) -> Document:
+    """A document from its annotation file and its text.
+
+    Raises:
+        UserError: one of them cannot be read, is not UTF-8 or no XML, or lacks what its format demands.
+    """
+    try:
+        raw = source.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source} cannot be read: {error}") from None
+    try:
+        return read_document(path, raw, ET.parse(path).getroot(), report)
+    except ET.ParseError as error:
+        raise UserError(f"{path}, line {error.position[0]}: not XML: {error}") from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: not of the format: {type(error).__name__} {error}") from None
+
+
+def prepare_dygiepp_splits(args: argparse.Namespace, report: Report) -> dict[str, list[Sentence]]:
+    """The splits of a DyGIE++ directory.
+
+    Raises:
+        UserError: there is no such file, or lines of it are broken.
+    """
+    paths = [Path(directory) / f"{split}.json" for directory in args.input for split in SPLITS]
+    prepared: dict[str, list[Sentence]] = {}
+    problems = []
+    for path in (path for path in paths if path.is_file()):
+        sentences = prepared.setdefault(path.stem, [])
+        for number, line in enumerate(read_lines(path), start=1):
+            try:
+                sentences += prepare_dygiepp.read_document(json.loads(line), report)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                problems.append(f"{path}, line {number}: {type(error).__name__} {error}")
+    fail_on(problems, "lines")
+    if not prepared:
+        raise UserError(f"no train.json, dev.json or test.json in {', '.join(args.input)}")
+    return prepared
+
+
+def fail_on(problems: list[str], what: str) -> None:
+    """Raise one UserError for all problems, with their number and the first of them."""
+    if problems:
+        raise UserError(f"{len(problems)} broken {what}: {'; '.join(problems[:NAMED_AT_MOST])}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,61 @@
+"""Read ACE 2005 (LDC2006T06): `<name>.sgm` beside `<name>.apf.xml`.
+
+Offsets count the characters of the .sgm file without its tags, END included; an escape such as `&amp;` counts
+with all its characters. A mention is its head, a relation its coarse type, an event TYPE:SUBTYPE, as in OneIE's
+experiments; arguments that are times or values and no entities are left out and counted.
+"""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from evaluations.supervised_ie.documents import Document, Mention, Report, read_source
+
+SUFFIX = ".apf.xml"
+
+
+def source_of(path: Path) -> Path:
+    """The text that an annotation file belongs to."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + ".sgm")
+
+
+def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Document:
+    """One annotated document.
+
+    Args:
+        raw: the content of the .sgm file.
+        root: of the parsed .apf.xml.
+
+    Raises:
+        ValueError, KeyError, AttributeError: a part that the format demands is missing.
+    """
+    document = Document(path.name.removesuffix(SUFFIX), *read_source(raw, tags_count=False))
+    for entity in root.iter("entity"):
+        for mention in entity.iter("entity_mention"):
+            head = mention.find("head/charseq")
+            document.entities.append(
+                _mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", ""))
+            )
+    known = {mention.id for mention in document.entities}
+    for relation in root.iter("relation"):
+        kind = relation.attrib["TYPE"]
+        for mention in relation.iter("relation_mention"):
+            ends = {a.attrib["ROLE"]: a.attrib["REFID"] for a in mention.iter("relation_mention_argument")}
+            document.relations.append((kind, ends["Arg-1"], ends["Arg-2"]))
+    for event in root.iter("event"):
+        kind = f"{event.attrib['TYPE']}:{event.attrib['SUBTYPE']}"
+        for mention in event.iter("event_mention"):
+            trigger = _mention(mention.attrib["ID"], mention.find("anchor/charseq"), kind)
+            arguments = []
+            for argument in mention.iter("event_mention_argument"):
+                if argument.attrib["REFID"] in known:
+                    arguments.append((argument.attrib["REFID"], argument.attrib["ROLE"]))
+                else:
+                    what = f"{argument.attrib['ROLE']} of {trigger.text!r}"
+                    report.add("argument that is a time or a value", document.doc_id, what)
+            document.events.append((trigger, arguments))
+    return document
+
+
+def _mention(mention_id: str, sequence: ET.Element, kind: str, mention_type: str = "") -> Mention:
+    start, end = int(sequence.attrib["START"]), int(sequence.attrib["END"]) + 1
+    return Mention(mention_id, start, end, kind, sequence.text or "", mention_type)

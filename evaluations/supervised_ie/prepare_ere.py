@@ -1,0 +1,75 @@
+"""Read Rich ERE (LDC2015E29, LDC2015E68, LDC2015E78): `<name>.rich_ere.xml` and its source, found by name.
+
+`offset` and `length` count every character of the source file, tags and escapes included. A nominal mention is
+its head, a relation its coarse type, an event type:subtype. Fillers that are weapons and vehicles are entities,
+as in OneIE's experiments; the other fillers are no entities, and relations and arguments with one are left out
+and counted.
+"""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from evaluations.supervised_ie.documents import Document, Mention, Report, read_source
+
+SUFFIX = ".rich_ere.xml"
+SOURCE_SUFFIXES = (".cmp.txt", ".mpdf.xml", ".mp.txt", ".xml", ".txt")
+FILLER_ENTITIES = {"weapon": "WEA", "vehicle": "VEH"}
+
+
+def source_of(path: Path, sources: dict[str, Path]) -> Path:
+    """The text that an annotation file belongs to: among all files by name, the one of its name; may not exist."""
+    names = [path.name.removesuffix(SUFFIX) + suffix for suffix in SOURCE_SUFFIXES]
+    return next((sources[name] for name in names if name in sources), path.with_name(names[0]))
+
+
+def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Document:
+    """One annotated document.
+
+    Args:
+        raw: the content of the source file.
+        root: of the parsed .rich_ere.xml.
+
+    Raises:
+        ValueError, KeyError, AttributeError: a part that the format demands is missing.
+    """
+    document = Document(path.name.removesuffix(SUFFIX), *read_source(raw, tags_count=True))
+    for entity in root.iter("entity"):
+        for mention in entity.iter("entity_mention"):
+            nominal_head, text = mention.find("nom_head"), mention.findtext("mention_text", "")
+            at, text = (mention, text) if nominal_head is None else (nominal_head, nominal_head.text or "")
+            mention_type = mention.get("noun_type", "")
+            document.entities.append(_mention(mention.attrib["id"], at, text, entity.attrib["type"], mention_type))
+    for filler in root.iter("filler"):
+        kind = FILLER_ENTITIES.get(filler.attrib["type"])
+        if kind:
+            document.entities.append(_mention(filler.attrib["id"], filler, filler.text or "", kind, "NOM"))
+    known = {mention.id for mention in document.entities}
+    for relation in root.iter("relation"):
+        kind = relation.attrib["type"]
+        for mention in relation.iter("relation_mention"):
+            head, tail = (_reference(mention.find(name)) for name in ("rel_arg1", "rel_arg2"))
+            if head in known and tail in known:
+                document.relations.append((kind, head, tail))
+            else:
+                report.add("relation with a filler", document.doc_id, kind)
+    for event in root.iter("event_mention"):
+        trigger = event.find("trigger")
+        kind = f"{event.attrib['type']}:{event.attrib['subtype']}"
+        found = _mention(event.attrib["id"], trigger, trigger.text or "", kind)
+        arguments = []
+        for argument in event.iter("em_arg"):
+            if _reference(argument) in known:
+                arguments.append((_reference(argument), argument.attrib["role"]))
+            else:
+                report.add("argument that is a filler", document.doc_id, f"{argument.attrib['role']} of {found.text!r}")
+        document.events.append((found, arguments))
+    return document
+
+
+def _mention(mention_id: str, at: ET.Element, text: str, kind: str, mention_type: str = "") -> Mention:
+    start = int(at.attrib["offset"])
+    return Mention(mention_id, start, start + int(at.attrib["length"]), kind, text, mention_type)
+
+
+def _reference(argument: ET.Element) -> str:
+    return argument.get("entity_mention_id") or argument.attrib["filler_id"]
