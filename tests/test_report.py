@@ -34,7 +34,7 @@ LINES = [
     training_line(100, sparsity_loss=1.25, loss=8.5),
 ]
 RECORD = {
-    "arguments": {"name": "a|b", "data": "news.txt", "encoder": "minilm", "num_types": 64, "alpha": 0.05},
+    "arguments": {"name": "a|b", "data": "news.txt", "model": "minilm", "num_types": 64, "alpha": 0.05},
     "environment": {"torch": "2.13.0", "commit": "abc"},
     "corpus_sha256": "f" * 64,
 }

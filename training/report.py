@@ -79,7 +79,7 @@ def draw_curve(axes: Axes, name: str, training: Curve, validation: Curve) -> Non
     axes.grid(alpha=0.25)
     axes.margins(x=0.02, y=0.08)
     axes.locator_params(nbins=5)
-    axes.set_xlim(0, max(step for step, _ in training[-1:] + validation[-1:]) * 1.02)
+    axes.set_xlim(0, 1.02 * max(1, *(step for step, _ in training[-1:] + validation[-1:])))
     axes.ticklabel_format(axis="x", style="plain")
     axes.ticklabel_format(axis="y", style="scientific", scilimits=(-3, 6))
 
@@ -132,7 +132,7 @@ def last_step(*parts: dict[str, Curve]) -> int | None:
 
 def front_matter(name: str, arguments: dict, measures: dict[str, float]) -> str:
     """The card's metadata as the hub reads it (YAML)."""
-    encoder = HUB_NAMES.get(arguments.get("encoder"), arguments.get("encoder"))
+    encoder = HUB_NAMES.get(arguments.get("model"), arguments.get("model"))
     data = arguments.get("data")
     results = [
         EvalResult(
