@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +149,18 @@ def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> li
         for label in sentence.labels:
             _check(labels, label, where)
     return sentences
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write in place of `path`, which takes its name if the block ends well and is removed if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def identity(split: Split, **paths: Path) -> dict[str, str | None]:

@@ -73,9 +73,7 @@ class Tagger:
         self.transitions = [t.to(self.device) for t in log_transitions(statistics, len(labels) - 1, args.temp_trans)]
         self.viterbi = args.method in WITH_VITERBI and not args.no_viterbi
         model.words.requires_grad_(False)
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = args.dropout
+        model.set_dropout(args.dropout)
         self.encoder = [p for p in model.encoder.parameters() if p.requires_grad]
         self.heads = list(model.heads.parameters())
         self.trained = [p.detach().clone() for p in self.encoder + self.heads]

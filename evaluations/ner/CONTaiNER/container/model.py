@@ -10,9 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from common.encoders import encoder_path, load_tokenizer
 from container.gaussian import GaussianHeads
+
+logging.set_verbosity_error()  # that the pooler is left out is no news
+logging.disable_progress_bar()
 
 ROW_TOKENS = 128  # a packed row's length: long rows waste attention, short ones leave gaps
 
@@ -86,13 +90,19 @@ class Container(nn.Module):
     def __init__(self, encoder: BertModel, dimension: int = 128):
         super().__init__()
         self.encoder = encoder
-        self.dropout = nn.Dropout(encoder.config.hidden_dropout_prob)
+        self.dropout = nn.Dropout()
         self.heads = GaussianHeads(encoder.config.hidden_size, dimension)
 
     @property
     def words(self) -> nn.Parameter:
         """The word-embedding matrix, (V, D)."""
         return self.encoder.embeddings.word_embeddings.weight
+
+    def set_dropout(self, p: float) -> None:
+        """The dropout rate of the encoder and the heads, in place of the encoder's configured ones."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = p
 
     def hidden(self, packed: Packed, embedded: Tensor | None = None) -> Tensor:
         """Last hidden states of the words' first pieces, (n, D), in the sentences' order.

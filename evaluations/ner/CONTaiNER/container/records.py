@@ -1,16 +1,20 @@
 """A run's directory: what it was made with (`run.json`) and one line per episode (`episodes.jsonl`)."""
 
+import argparse
 import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
 from common.files import write_atomically
-from container.scores import total
+from container.scores import SCORINGS, total
+
+FINISHED = "summary.json"  # in a run's directory once all its episodes are done
 
 
 @contextmanager
@@ -86,6 +90,46 @@ class EpisodeLog:
         return self.records
 
 
+class Run(NamedTuple):
+    """A run as it lies in its directory: how it was made, and its selected episodes by index."""
+
+    made: dict
+    records: dict[int, dict]
+
+    def counts(self, scoring: str) -> np.ndarray:
+        """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
+        return counts(self.records, scoring)
+
+    def type_counts(self, scoring: str) -> dict[str, np.ndarray]:
+        """The same for every type: its name to (episodes, 3)."""
+        episodes = [self.records[index][scoring] for index in sorted(self.records)]
+        types = sorted({kind for episode in episodes for kind in episode})
+        return {kind: np.array([episode.get(kind, [0, 0, 0]) for episode in episodes]) for kind in types}
+
+
+def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) -> Run:
+    """Read a run's directory, leaving out its first `skip_episodes` episodes and those from number `episodes` on.
+
+    Raises:
+        UserError: there is no run, or none of these episodes is finished.
+    """
+    if not (folder / "run.json").exists():
+        raise UserError(f"{folder} holds no run: it has no run.json")
+    stop = float("inf") if episodes is None else episodes
+    records = EpisodeLog(folder / "episodes.jsonl").read()
+    records = {index: record for index, record in records.items() if skip_episodes <= index < stop}
+    if not records:
+        raise UserError(f"{folder / 'episodes.jsonl'}: none of the episodes asked for is finished")
+    return Run(json.loads((folder / "run.json").read_text()), records)
+
+
 def counts(records: dict[int, dict], scoring: str) -> np.ndarray:
-    """(episodes, 3) correct, predicted and gold entities, in the order of the episodes' indices."""
+    """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
     return np.array([total(records[index][scoring]) for index in sorted(records)]).reshape(-1, 3)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """The arguments that choose the episodes and the scoring."""
+    parser.add_argument("--skip_episodes", type=int, default=0, help="leave out so many of the first episodes")
+    parser.add_argument("--episodes", type=int, help="leave out the episodes from this number on")
+    parser.add_argument("--scoring", choices=SCORINGS, default="full", help="whole labels, or the published scorer's")

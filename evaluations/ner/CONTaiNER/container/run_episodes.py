@@ -19,11 +19,11 @@ from container.arguments import parse_args
 from container.data import Episode, Split, identity, read_episodes, read_labels
 from container.episode import Tagger
 from container.model import WordPieces, load
-from container.records import EpisodeLog, counts, kept, locked
+from container.records import FINISHED, EpisodeLog, counts, kept, locked
 from container.scores import SCORINGS, entity_counts
 
 RECIPE = ("type", "way", "shot", "method", "no_viterbi", "seed", "distance", "learning_rate", "encoder_learning_rate",
-          "max_length", "max_steps", "temp_trans")  # fmt: skip
+          "dropout", "max_length", "max_steps", "temp_trans")  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -46,8 +46,7 @@ def main(argv: list[str]) -> None:
         if processes > 1:
             distributed.barrier()
         if rank == 0:
-            log.repair()  # several processes wrote in the order of finishing
-            print(summary(log, args))
+            finish(folder, log, args)
 
 
 def variant(args: Namespace) -> str:
@@ -76,6 +75,8 @@ def prepare(folder: Path, split: Split, args: Namespace, log: EpisodeLog, number
         write_atomically(folder / "run.json", json.dumps(record, indent=1))
     log.repair()
     done = log.read()
+    if any(index not in done for index in range(number)):
+        (folder / FINISHED).unlink(missing_ok=True)
     return [index for index in range(number) if index not in done]
 
 
@@ -112,14 +113,24 @@ def device(args: Namespace) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
-def summary(log: EpisodeLog, args: Namespace) -> str:
-    """One line: precision, recall and F1 with its interval."""
-    table = counts(log.read(), args.scoring)
-    precision, recall, f1 = micro_prf(table.sum(0))
-    low, high = f1_interval(table)
-    return (
-        f"{args.type} {args.way}-way {args.shot}-shot, {len(table)} episodes, {args.scoring} scoring: "
-        f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} (95% interval {low:.2f} to {high:.2f})"
+def finish(folder: Path, log: EpisodeLog, args: Namespace) -> None:
+    """Order the log, write the summary and print its line."""
+    log.repair()  # several processes wrote in the order of finishing
+    records = log.read().values()
+    summary = {"episodes": len(records)}
+    for key in ("steps", "seconds", "unknown_words", "cut_words"):
+        summary[key] = round(sum(record[key] for record in records), 3)
+    for scoring in SCORINGS:
+        table = counts(log.read(), scoring)
+        summary[scoring] = dict(zip(("precision", "recall", "f1"), micro_prf(table.sum(0)).tolist(), strict=True))
+        summary[scoring]["interval"] = f1_interval(table)
+    write_atomically(folder / FINISHED, json.dumps(summary, indent=1))
+    scores = summary[args.scoring]
+    print(
+        f"{args.type} {args.way}-way {args.shot}-shot, {len(records)} episodes, {args.scoring} scoring: precision "
+        f"{scores['precision']:.2f}, recall {scores['recall']:.2f}, F1 {scores['f1']:.2f} "
+        f"(95% interval {scores['interval'][0]:.2f} to {scores['interval'][1]:.2f}), "
+        f"{summary['seconds'] / len(records):.2f} s and {summary['steps'] / len(records):.1f} steps per episode"
     )
 
 

@@ -18,8 +18,8 @@ from container.model import Container, WordPieces, fingerprint, load_encoder, pa
 from container.records import kept, locked
 from container.viterbi import transition_statistics
 
-RECIPE = ("seed", "embedding_dimension", "distance", "learning_rate", "encoder_learning_rate", "max_length", "epochs",
-          "batch_size")  # fmt: skip
+RECIPE = ("seed", "embedding_dimension", "distance", "learning_rate", "encoder_learning_rate", "dropout",
+          "max_length", "epochs", "batch_size")  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -52,6 +52,7 @@ def train(model: Container, words: WordPieces, split: Split, args) -> list[float
     targets = [torch.tensor([labels.index(label) for label in sentence.labels]) for sentence in sentences]
     order = torch.cat([torch.randperm(len(sentences)) for _ in range(args.epochs)]).split(args.batch_size)
     optimizer = make_optimizer(model.encoder.parameters(), model.heads.parameters(), args)
+    model.set_dropout(args.dropout)
     model.train()
     bar = tqdm([batch.tolist() for batch in order], desc=f"source training, {split.type}", unit="step")
     for batch in bar:

@@ -1,0 +1,84 @@
+"""Micro precision, recall and F1 of every setting of a run as one table, the published numbers beside them."""
+
+import argparse
+from pathlib import Path
+
+from common.bootstrap import f1_interval, micro_prf
+from common.errors import UserError, run
+from container.data import TYPES
+from container.records import FINISHED, Run, add_selection, read_run
+
+# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5 (Ren et al. 2022, table 2)
+PUBLISHED = {
+    "CONTaiNER, BERT-base": {"intra": (40.43, 53.70, 33.84, 47.49), "inter": (55.95, 61.83, 48.35, 57.12)},
+    "CONTaiNER, BERT-SparseLT": {"intra": (47.20, 59.67, 40.48, 53.04), "inter": (57.14, 66.17, 52.75, 62.43)},
+}
+COLUMN = {(5, 1): 0, (5, 5): 1, (10, 1): 2, (10, 5): 3}
+DIFFERENCES = """\
+Published rows: 5,000 episodes, the published training split and scorer (compare them with --scoring published).
+BERT-base: Few-NERD's first release of the episodes, learning rate 5e-5 for everything. BERT-SparseLT: the later
+release, 1e-4 (encoder 1e-5). The two differ in more than the encoder."""
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="calc_micro.sh", description=__doc__)
+    parser.add_argument("name", metavar="NAME", help="the run")
+    parser.add_argument("type", metavar="TYPE", nargs="?", choices=TYPES, help="intra or inter; both if not given")
+    parser.add_argument("--output", type=Path, default="outputs/few-nerd", help="where the results are")
+    add_selection(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    folders = [
+        folder.parent
+        for split in ([args.type] if args.type else TYPES)
+        for folder in sorted((args.output / split / args.name).glob("*/run.json"))
+    ]
+    if not folders:
+        raise UserError(f"{args.output} holds no run of the name {args.name}")
+    finished = [folder for folder in folders if (folder / FINISHED).exists()]
+    runs = {folder: read_run(folder, args.skip_episodes, args.episodes) for folder in finished}
+    print(
+        f"| setting | episodes | precision | recall | F1 ({args.scoring}) | 95% interval | "
+        + " | ".join(PUBLISHED)
+        + " |"
+    )
+    print("|---|" + "---:|" * (5 + len(PUBLISHED)))
+    for folder, result in runs.items():
+        print(row(folder, result, args.scoring))
+    for folder, result in runs.items():
+        print(f"\n{setting(folder)}, F1 per type (gold entities): {per_type(result, args.scoring)}")
+        data = result.made["data"]
+        print(f"data version {data['version'] or 'not recorded'}, episodes sha256 {data['episodes']}")
+    for folder in sorted(set(folders) - set(finished)):
+        print(f"\n{setting(folder)} is not finished")
+    print(f"\n{DIFFERENCES}")
+
+
+def setting(folder: Path) -> str:
+    return f"{folder.parent.parent.name} {folder.name}"
+
+
+def row(folder: Path, result: Run, scoring: str) -> str:
+    """The row of a setting."""
+    counts = result.counts(scoring)
+    precision, recall, f1 = micro_prf(counts.sum(0))
+    low, high = f1_interval(counts)
+    recipe = result.made["recipe"]
+    published = [rows[recipe["type"]][COLUMN[recipe["way"], recipe["shot"]]] for rows in PUBLISHED.values()]
+    numbers = [f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}", f"{low:.2f} to {high:.2f}"]
+    return " | ".join([f"| {setting(folder)}", str(len(counts)), *numbers, *(f"{f:.2f}" for f in published)]) + " |"
+
+
+def per_type(result: Run, scoring: str) -> str:
+    """F1 of every type with its number of gold entities, the best first."""
+    sums = {kind: counts.sum(0) for kind, counts in result.type_counts(scoring).items()}
+    scores = {kind: micro_prf(counts)[2] for kind, counts in sums.items()}
+    best_first = sorted(scores, key=lambda kind: -scores[kind])
+    return ", ".join(f"{kind} {scores[kind]:.1f} ({sums[kind][2]})" for kind in best_first)
+
+
+if __name__ == "__main__":
+    run(main)
