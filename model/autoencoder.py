@@ -15,7 +15,15 @@ from common.encoders import encoder_path, load_tokenizer
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import IGNORED, entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, token_cross_entropy
+from model.losses import (
+    IGNORED,
+    entropy,
+    global_mean,
+    kl_loss,
+    mean_type_probs,
+    sparsity_loss,
+    vocabulary_cross_entropy,
+)
 
 
 @dataclass
@@ -192,14 +200,17 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         if attention_mask is None:
             attention_mask = torch.ones_like(given[0])
         hidden = self.encode(torch.cat(given), attention_mask.repeat(len(given), 1)).chunk(len(given))  # (B, T, D) each
+        words = self.get_input_embeddings().weight  # (V, D)
         output = SparseLTOutput() if input_ids is None else SparseLTOutput(**self._type(hidden[-1], tau))
 
         if masked_input_ids is not None:
             if mlm_positions is None:
                 mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)  # (K,)
-            mlm_logits = self.mlm_logits(hidden[0].flatten(0, 1)[mlm_positions])  # (K, V)
-            output.mlm_loss = token_cross_entropy(mlm_logits, mlm_labels.flatten()[mlm_positions])
-            output.mlm_logits = mlm_logits if return_logits else None
+            states = self.mlm_transform(hidden[0].flatten(0, 1)[mlm_positions])  # (K, D)
+            labels = mlm_labels.flatten()[mlm_positions]  # (K,)
+            output.mlm_loss = vocabulary_cross_entropy(states, words, self.mlm_bias, labels)
+            if return_logits:
+                output.mlm_logits = F.linear(states, words, self.mlm_bias)
 
         if input_ids is not None:
             p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
@@ -211,9 +222,12 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             output.kl_loss = kl_loss(p, self.config.kl_form)
 
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
-            logits = self.reconstruction_logits(self._decode(input_ids[:, :-1], attention_mask, output.gated))
-            output.reconstruction_loss = token_cross_entropy(logits.flatten(0, 1), labels.flatten())
-            output.reconstruction_logits = logits if return_logits else None
+            states = self._decode(input_ids[:, :-1], attention_mask, output.gated)  # (B, T - 1, D)
+            output.reconstruction_loss = vocabulary_cross_entropy(
+                states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten()
+            )
+            if return_logits:
+                output.reconstruction_logits = self.reconstruction_logits(states)
         return output
 
     def _decode(self, input_ids: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from pickle import UnpicklingError
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import BertConfig
+from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-from common.errors import UserError
+from common.encoders import load_tokenizer, read_tokenizer
+from common.errors import UserError, first_line
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
 
@@ -69,10 +70,21 @@ def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tens
     return ours
 
 
+def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict:
+    """What the class itself declares; of inherited fields some, as `num_labels`, make transformers build tables."""
+    return {name: value for name, value in fields.items() if name in config_class.__annotations__}
+
+
+def our_config(fields: dict) -> SparseLTConfig:
+    """The configuration of a checkpoint in our layout."""
+    encoder = BertConfig(**known_fields(fields["encoder"], BertConfig))
+    return SparseLTConfig(**known_fields(fields, SparseLTConfig) | {"encoder": encoder})
+
+
 def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> SparseLTConfig:
     """The configuration of a published checkpoint: its BERT's, and what the tensors tell of the rest."""
     return SparseLTConfig(
-        encoder=BertConfig(**{k: v for k, v in fields.items() if k in BertConfig.__dataclass_fields__}),
+        encoder=BertConfig(**known_fields(fields, BertConfig)),
         num_types=shapes["typer.weight"][0],
         decoder_layers=sum(name.endswith("crossattention.self.query.weight") for name in shapes),
         decoder_attention_heads=fields.get("decoder_attention_heads"),
@@ -82,9 +94,11 @@ def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> Sparse
 
 def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     """Refuse a configuration that the tensors on disk do not bear out, before memory is allocated for it."""
-    stored_layers = sum(name.endswith(".intermediate.dense.weight") for name in shapes)
-    if config.encoder.num_hidden_layers + config.decoder_layers != stored_layers:
-        raise UserError(f"{path}: config.json speaks of other layers than the {stored_layers} that the weights hold")
+    stacks = {"encoder.encoder.layer": config.encoder.num_hidden_layers, "decoder.layers": config.decoder_layers}
+    for stack, layers in stacks.items():
+        stored = sum(re.fullmatch(rf"{stack}\.\d+\.intermediate\.dense\.weight", name) is not None for name in shapes)
+        if layers != stored:
+            raise UserError(f"{path}: `{stack}` has {stored} layers in the weights but {layers} by config.json")
     with torch.device("meta"):
         expected = {name: tuple(p.shape) for name, p in SparseLTForPreTraining(config).named_parameters()}
     for name in expected.keys() | shapes.keys():
@@ -98,11 +112,11 @@ def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path:
 def read_config(path: Path) -> dict:
     """The fields of DIR/config.json."""
     try:
-        fields = json.loads((path / "config.json").read_text())
+        fields = json.loads((path / "config.json").read_bytes())
     except OSError:
         raise UserError(f"{path} is not a checkpoint: it has no readable config.json") from None
-    except ValueError as error:
-        raise UserError(f"{path}/config.json is not valid JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}/config.json is not valid JSON: {first_line(error)}") from None
     if not isinstance(fields, dict):
         raise UserError(f"{path}/config.json is not a configuration: it holds no JSON object")
     return fields
@@ -134,9 +148,12 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     except UnpicklingError:
         raise UserError(f"{path} is refused: it is no pickle of tensors alone, and loading it could run code") from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is damaged: {first_line(error)}") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(f"{path} holds no state dict")
+    # An expanded tensor claims any size with one number. Word embeddings have four names, nothing has more.
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 4 * path.stat().st_size:
+        raise UserError(f"{path} is refused: its tensors claim more memory than the file holds")
     return tensors
 
 
@@ -150,26 +167,45 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
     """
     path = Path(path)
     fields = read_config(path)
-    published = path / "pytorch_model.bin"
-    if fields.get("model_type") == SparseLTConfig.model_type:
-        tensors = read_safetensors(path / "model.safetensors")
-    elif published.exists():
-        tensors = rename_published(read_pickle(published), published)
-        if not {"typer.weight", "decoder.layers.0.intermediate.dense.weight"} <= tensors.keys():
-            raise UserError(f"{published} holds no latent typer and decoder; is it a plain BERT?")
-    else:
+    ours = fields.get("model_type") == SparseLTConfig.model_type
+    stored = path / ("model.safetensors" if ours else "pytorch_model.bin")
+    if not ours and not stored.exists():
         raise UserError(f"{path} holds no autoencoder, neither in our layout nor in the published one")
+    tensors = read_safetensors(stored) if ours else rename_published(read_pickle(stored), stored)
+    if not {"typer.weight", "decoder.layers.0.intermediate.dense.weight"} <= tensors.keys():
+        raise UserError(f"{stored} holds no latent typer and decoder; is it a plain BERT?")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
-        if fields.get("model_type") == SparseLTConfig.model_type:
-            config = SparseLTConfig.from_dict(fields)
-        else:
-            config = published_config(fields, shapes)
+        config = our_config(fields) if ours else published_config(fields, shapes)
         check_fits(config, shapes, path)
+        model = SparseLTForPreTraining(config)
+        model.load_state_dict(tensors)
     except UserError:
         raise
     except Exception as error:  # whatever transformers and torch make of a configuration that is none
-        raise UserError(f"{path}/config.json is not a usable configuration: {error}") from None
-    model = SparseLTForPreTraining(config)
-    model.load_state_dict(tensors)
+        raise UserError(f"{path}: config.json and {stored.name} make no model: {first_line(error)}") from None
     return model.eval()
+
+
+def tokenizer_of(path: str | Path, name_or_path: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint: `name_or_path` where given, else its own, else the one of the encoder that a
+    published checkpoint, which has none of its own, says it was trained from.
+
+    Args:
+        name_or_path: hub id, `minilm`, or a directory, which needs no model.
+
+    Raises:
+        UserError: none is to be had, or its files are damaged.
+    """
+    path = Path(path)
+    if name_or_path is None and any((path / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        return read_tokenizer(path)
+    source = name_or_path or read_config(path).get("_name_or_path")
+    if not source or not isinstance(source, str):
+        raise UserError(f"{path} has no tokenizer and names none; say with --tokenizer which one it was trained with")
+    try:
+        return read_tokenizer(source) if Path(source).is_dir() else load_tokenizer(source)
+    except UserError as error:
+        if name_or_path:
+            raise
+        raise UserError(f"{path} has no tokenizer but names `{source}`; --tokenizer takes another: {error}") from None

@@ -47,14 +47,54 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def token_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+class VocabularyCrossEntropy(Function):
+    """Summed cross entropy of `softmax(hidden @ weight.T + bias)`, a block of rows at a time.
+
+    The logits are by far the largest tensor of a step, and are needed only to be turned into their own gradient.
+    So a block of rows is projected, normalised, turned into the gradient in place and multiplied out, all in the
+    forward pass; the backward pass only scales the results.
+    """
+
+    @staticmethod
+    def forward(context: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
+        # hidden (N, D), weight (V, D), bias (V,), labels (N,) -> ()
+        # On a CPU, 16 MB of logits at a time: the allocator hands the same memory out again, no page is fetched anew.
+        block = max(1, (2**22 if hidden.device.type == "cpu" else 2**28) // weight.shape[0])
+        total = torch.zeros((), device=hidden.device)
+        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        for start in range(0, len(hidden), block):
+            rows = slice(start, start + block)
+            counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
+            label = labels[rows][:, None].where(counted, 0)  # (n, 1)
+            logits = F.linear(hidden[rows], weight, bias).float()  # (n, V)
+            of_label, largest = logits.gather(1, label), logits.amax(1, keepdim=True)
+            gradient = torch.softmax(logits, 1, out=logits)  # (n, V)
+            # The largest probability is at least 1 / V, so that its logarithm tells the normaliser safely.
+            normaliser = largest - gradient.amax(1, keepdim=True).log()
+            total += ((normaliser - of_label) * counted).sum()
+            gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
+            gradient = gradient.to(hidden.dtype)
+            grad_hidden[rows] = gradient @ weight.to(hidden.dtype)
+            grad_weight += gradient.T @ hidden[rows]
+            grad_bias += gradient.sum(0)
+        context.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        return *(gradient * upstream for gradient in context.saved_tensors), None
+
+
+def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of the labelled tokens in nats; L_mlm and L_rec (paper equations 1 and 6).
 
     Args:
-        logits: (N, V).
+        hidden: (N, D) what the vocabulary head reads.
+        weight: (V, D), the word embeddings.
+        bias: (V,)
         labels: (N,), `IGNORED` where there is none.
     """
-    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+    total = VocabularyCrossEntropy.apply(hidden, weight, bias, labels)
     return global_mean(total, (labels != IGNORED).sum())
 
 
