@@ -34,7 +34,7 @@ from training.optimisation import make_optimizer, set_learning_rate, temperature
 from training.records import MetricsLog, check_record, write_record
 from training.report import write_curves, write_model_card
 from training.validation import validate
-from training.watch import CollapseWatch, FiniteWatch, StopSignal
+from training.watch import CollapseWatch, FiniteWatch, StopSignal, ignore_stop_signals
 
 # MiniLM's MLM head is new and its embeddings were tuned for sentence similarity: at the paper's rates, made for
 # BERT-base, it hardly moves in a few thousand steps.
@@ -94,7 +94,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """bf16 on GPUs that have it, fp16 with a loss scaler on older ones, float32 on CPU."""
+    """bf16 on GPUs that have it, fp16 with a loss scaler on older ones, float32 on CPU.
+
+    Raises:
+        UserError: fp16 was asked for on a CPU, which has no loss scaler.
+    """
+    if wanted == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise UserError("--mixed_precision fp16 needs a GPU")
     if wanted != "auto":
         return wanted
     if device == "cpu" or not torch.cuda.is_available():
@@ -134,6 +140,7 @@ def main(argv: list[str]) -> None:
             lock.acquire(timeout=0)
         except Timeout:
             raise UserError(f"another run is writing to {run_directory}; choose another --name") from None
+        checkpoints.remove_unfinished(run_directory)
     started = (run_directory / "run.json").exists()
     if started and not args.resume:
         raise UserError(f"{run_directory} holds a run already; --resume continues it, or choose another --name")
@@ -172,16 +179,18 @@ def main(argv: list[str]) -> None:
     # --- a new run or a resumed one -------------------------------------------------------------------------------
     names = ["loss", "mlm_loss", *([] if mlm_only else TYPING_METRICS), "gradient_norm"]
     window = torch.zeros(len(names), dtype=torch.float64, device=accelerator.device)  # sums since the last log line
-    start = done = 0
+    start = done = skipped = 0  # skipped: fp16 steps whose gradient overflowed
     if started:
         check_record(run_directory, vars(args), corpus_sha256)
         if checkpoints.is_finished(run_directory):
             say(f"{run_directory} is finished; nothing to do")
             return
-        checkpoint = checkpoints.newest_intact(run_directory, warn=say)
+        with accelerator.main_process_first():
+            checkpoint = checkpoints.newest_intact(run_directory, warn=say)
         if checkpoint is not None:
             state = checkpoints.load_step(checkpoint, plain_model, optimizer)
-            start = done = state["step"]
+            start, skipped = state["step"], state["skipped"]
+            done = start
             window = torch.tensor(state["window"]).to(window)
             if accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(state["scaler"])
@@ -202,6 +211,7 @@ def main(argv: list[str]) -> None:
             batch_size=None,
             sampler=range(start * accumulation, args.max_steps * accumulation),
             num_workers=args.num_workers if args.num_workers is not None else (4 if on_gpu else 0),
+            worker_init_fn=ignore_stop_signals,
             pin_memory=on_gpu,
         )
     )
@@ -218,8 +228,8 @@ def main(argv: list[str]) -> None:
 
     finite_watch, collapse_watch = FiniteWatch(names, accelerator.device), CollapseWatch()
     logged = start - start % args.logging_steps
-    stopping = last = False
-    skipped = 0  # fp16 steps whose gradient overflowed
+    stopping = False
+    last = start == args.max_steps  # killed between its last checkpoint and the final model
     stop = StopSignal()
     progress = tqdm(total=args.max_steps, initial=start, desc=args.name, unit="step", disable=not main_process)
     if start == 0:
@@ -252,12 +262,13 @@ def main(argv: list[str]) -> None:
                 optimizer.step()
                 optimizer.zero_grad()
             figures[:-1] += torch.stack([loss, *parts]).detach() / accumulation
+        if accelerator.scaler is not None and optimizer.step_was_skipped:  # and the loss will be scaled down
+            skipped += 1
+            figures[-1] = 0
         window += figures
         done = step + 1
         last = done == args.max_steps
-        if precision == "fp16":  # an overflowing step is left out and the loss scaled down; count it
-            skipped += optimizer.step_was_skipped
-        finite_watch.look(step, figures[:-1] if precision == "fp16" else figures)
+        finite_watch.look(step, figures)
         progress.update()
         # A signal reaches each process at its own time; where there are several they agree at log lines.
         logging = last or done % args.logging_steps == 0
@@ -283,7 +294,7 @@ def main(argv: list[str]) -> None:
             if main_process:
                 log.sync()
                 scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-                state = {"window": window.tolist(), "scaler": scaler}
+                state = {"window": window.tolist(), "scaler": scaler, "skipped": skipped}
                 checkpoints.save_step(run_directory, done, plain_model, tokenizer, optimizer, state, args.keep_last)
         if stopping and not last:
             break
@@ -294,11 +305,12 @@ def main(argv: list[str]) -> None:
     if skipped:
         say(f"{skipped} steps were left out because their fp16 gradients overflowed")
     if main_process:
-        log.close()
-        write_curves(run_directory)
-        if last:
-            checkpoints.save_final(run_directory, plain_model, tokenizer)
-            write_model_card(run_directory)
+        with checkpoints.clear_disk_errors(run_directory):
+            log.close()
+            write_curves(run_directory)
+            if last:
+                write_model_card(run_directory)
+                checkpoints.save_final(run_directory, plain_model, tokenizer)
     if not last:
         say(f"stopped after step {done}; the same command with --resume goes on from there")
         sys.exit(128 + (stop.number or signal.SIGTERM))

@@ -42,7 +42,10 @@ def clear_disk_errors(run_directory: Path) -> Iterator[None]:
 def write_model(directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
     """config.json, model.safetensors and the tokenizer."""
     model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    try:
+        tokenizer.save_pretrained(directory)
+    except Exception as error:  # the class that the tokenizers library raises for a full disk
+        raise OSError(error) from None
 
 
 def save_step(
@@ -65,14 +68,11 @@ def save_step(
     directory, beside = run_directory / f"step-{step}", run_directory / f".step-{step}.tmp"
     with clear_disk_errors(run_directory):
         try:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
+            beside.mkdir()
             write_model(beside, model, tokenizer)
             save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
             (beside / "training_state.json").write_text(json.dumps({"step": step, **state}, indent=1))
             write_manifest(beside)
-            if directory.exists():  # a damaged one that a resumed run has reached again
-                shutil.rmtree(directory)
             os.replace(beside, directory)
             sync_directory(run_directory)
         finally:
@@ -87,7 +87,6 @@ def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: Pr
     beside = run_directory / ".final.tmp"
     with clear_disk_errors(run_directory):
         try:
-            shutil.rmtree(beside, ignore_errors=True)
             write_model(beside, model, tokenizer)
             write_manifest(beside)
             for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
@@ -136,13 +135,27 @@ def saved_steps(run_directory: Path) -> list[tuple[int, Path]]:
     return [(int(match[1]), path) for match, path in names if match]
 
 
+def remove_unfinished(run_directory: Path) -> None:
+    """What a run that was killed while it wrote has left behind."""
+    for path in run_directory.glob(".*.tmp"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint whose files are what its manifest says; damaged ones are named and passed over."""
+    """The newest checkpoint whose files are what its manifest says.
+
+    Newer, damaged ones are named in a warning and renamed, lest they count among the newest that are kept.
+    """
     for _, directory in sorted(saved_steps(run_directory), reverse=True):
         problem = damage(directory)
         if problem is None:
             return directory
-        warn(f"warning: {directory} is passed over: {problem}")
+        aside = directory.with_name(f"damaged-{directory.name}")
+        with clear_disk_errors(run_directory):
+            if aside.exists():
+                shutil.rmtree(aside)
+            directory.rename(aside)
+        warn(f"warning: {directory} is passed over and renamed to {aside.name}: {problem}")
     return None
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from model import SparseLTForPreTraining
+from training.checkpoints import saved_steps
 
 GIB = 2**30
 
@@ -32,18 +33,22 @@ def check_writable(run_directory: Path) -> str:
 def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> str:
     """Room for the checkpoints that are kept, the one being written beside them, and the final model.
 
+    What a resumed run's checkpoints take already counts as room for the later ones.
+
     Raises:
         UserError: the disk has less.
     """
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     needed = weights * (3 * (keep_last + 1) + 1)  # a checkpoint holds the weights and AdamW's two moments
+    held = sum(file.stat().st_size for _, directory in saved_steps(run_directory) for file in directory.iterdir())
+    needed = max(needed - held, 3 * weights)
     free = shutil.disk_usage(run_directory).free
     if free < needed:
         raise UserError(
             f"{run_directory} has {free / GIB:.1f} GiB free, but {keep_last} checkpoints, one more while it is written "
-            f"and the final model take {needed / GIB:.1f} GiB; free some space or lower --keep_last"
+            f"and the final model take {needed / GIB:.1f} GiB more; free some space or lower --keep_last"
         )
-    return f"checkpoints take up to {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB are free"
+    return f"checkpoints will take up to {needed / GIB:.1f} GiB more, {free / GIB:.1f} GiB are free"
 
 
 def check_memory(model: SparseLTForPreTraining, tokens: int, device: torch.device) -> str:

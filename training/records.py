@@ -8,16 +8,19 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from common.errors import UserError
-from common.files import environment, write_atomically
+from common.files import environment, sync_directory, write_atomically
+from training.checkpoints import clear_disk_errors
 
 # Flags that do not touch what a run computes; a resumed run may change them.
-FREE_FLAGS = {"output_dir", "resume", "save_steps", "keep_last", "num_workers"}
+FREE_FLAGS = {"name", "output_dir", "resume", "save_steps", "keep_last", "num_workers"}
 
 
 def write_record(run_directory: Path, arguments: dict[str, Any], corpus_sha256: str) -> None:
     """run.json: the flags, the corpus' hash, the versions and the commit."""
     record = {"arguments": arguments, "corpus_sha256": corpus_sha256, "environment": environment()}
-    write_atomically(run_directory / "run.json", json.dumps(record, indent=1, default=str))
+    with clear_disk_errors(run_directory):
+        write_atomically(run_directory / "run.json", json.dumps(record, indent=1, default=str))
+        sync_directory(run_directory.parent)
 
 
 def check_record(run_directory: Path, arguments: dict[str, Any], corpus_sha256: str) -> None:
@@ -44,15 +47,20 @@ class MetricsLog:
     """metrics.jsonl and the same numbers as TensorBoard scalars.
 
     Args:
-        resumed_after: lines of later steps are dropped, for the resumed run writes them again; 0 for a new run.
+        resumed_after: lines of later steps are dropped, for the resumed run writes them again; with 0 all are,
+            step 0's too.
+
+    Raises:
+        UserError: the disk is full or read-only; so do the methods.
     """
 
     def __init__(self, run_directory: Path, resumed_after: int):
         self.path = run_directory / "metrics.jsonl"
-        if self.path.exists():
-            write_atomically(self.path, "".join(self._lines_until(resumed_after)))
-        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, open as long as the run
-        self.board = SummaryWriter(str(run_directory / "tensorboard"), purge_step=resumed_after + 1)
+        with clear_disk_errors(run_directory):
+            if self.path.exists():
+                write_atomically(self.path, "".join(self._lines_until(resumed_after) if resumed_after else []))
+            self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, open as long as the run
+            self.board = SummaryWriter(str(run_directory / "tensorboard"), purge_step=resumed_after + 1)
 
     def _lines_until(self, step: int) -> list[str]:
         kept = []
@@ -66,18 +74,21 @@ class MetricsLog:
 
     def write(self, step: int, figures: dict[str, Any]) -> None:
         """One line; nested figures (`validation`) become TensorBoard groups."""
-        self.file.write(json.dumps({"step": step, **figures}) + "\n")
-        self.file.flush()
-        for name, value in figures.items():
-            if isinstance(value, dict):
-                for inner, number in value.items():
-                    self.board.add_scalar(f"{name}/{inner}", number, step)
-            else:
-                self.board.add_scalar(f"train/{name}", value, step)
+        with clear_disk_errors(self.path.parent):
+            self.file.write(json.dumps({"step": step, **figures}) + "\n")
+            self.file.flush()
+            for name, value in figures.items():
+                if isinstance(value, dict):
+                    for inner, number in value.items():
+                        self.board.add_scalar(f"{name}/{inner}", number, step)
+                else:
+                    self.board.add_scalar(f"train/{name}", value, step)
 
     def sync(self) -> None:
         """Lines up to here survive a power cut; called before a checkpoint that relies on them."""
-        os.fsync(self.file.fileno())
+        with clear_disk_errors(self.path.parent):
+            os.fsync(self.file.fileno())
+            self.board.flush()
 
     def close(self) -> None:
         self.sync()

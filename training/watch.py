@@ -71,6 +71,12 @@ class CollapseWatch:
         return f"{problem} ({100 * share_typed:.1f}% of the tokens typed, type perplexity {type_perplexity:.2f})"
 
 
+def ignore_stop_signals(worker: int) -> None:
+    """For processes that prepare batches: they too get a Ctrl-C, but must live until the step is finished."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopSignal:
     """SIGTERM and Ctrl-C ask for a stop after the step; a second one ends the process at once."""
 
