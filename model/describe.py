@@ -1,7 +1,8 @@
 """What the model makes of plain sentences: the type of every token, and the sentence rebuilt from the types."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -11,17 +12,20 @@ from model.autoencoder import SparseLTForPreTraining
 
 @dataclass
 class Description:
-    """One sentence: its typed tokens in order (untyped and special ones left out) and its reconstruction."""
+    """One sentence: its typed tokens in order (untyped ones, [CLS] and [SEP] left out) and its reconstruction."""
 
     sentence: str
     types: list[tuple[str, int]]
     reconstruction: str
-    cut: bool  # the sentence was longer than max_length; only its beginning was seen
+    cut_at: int | None  # max_length, where the sentence was longer and only its beginning was read
 
     def __str__(self) -> str:
         types = ", ".join(f"{token}({type_id})" for token, type_id in self.types)
+        cut = f"(cut: only its first {self.cut_at} tokens were read)\n" if self.cut_at else ""
         return (
-            f"INPUT SENTENCE:\n{self.sentence}\n\nLATENT TYPINGS:\n{types}\n\nOUTPUT SENTENCE:\n{self.reconstruction}\n"
+            f"INPUT SENTENCE:\n{self.sentence}\n{cut}\n"
+            f"LATENT TYPINGS:\n{types}\n\n"
+            f"OUTPUT SENTENCE:\n{self.reconstruction}\n"
         )
 
 
@@ -29,36 +33,40 @@ class Description:
 def describe(
     model: SparseLTForPreTraining,
     tokenizer: PreTrainedTokenizerBase,
-    sentences: Sequence[str],
+    sentences: Iterable[str],
     max_length: int,
     num_beams: int = 1,
     batch_size: int = 32,
-) -> list[Description]:
+) -> Iterator[Description]:
     """Type and rebuild sentences, in the order given; any text goes, also none.
+
+    A reconstruction has at most as many tokens as what was read of its sentence.
 
     Args:
         model: in eval mode.
         max_length: of a sentence in tokens, [CLS] and [SEP] included; longer ones are cut and marked so.
         num_beams: 1 for greedy search.
     """
-    described = []
-    for start in range(0, len(sentences), batch_size):
-        texts = list(sentences[start : start + batch_size])
-        ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-        batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(model.device)
-        input_ids, attention_mask = batch["input_ids"], batch["attention_mask"]  # (B, T)
-        type_ids = model.type_tokens(input_ids, attention_mask).type_ids  # (B, T)
-        rebuilt = model.generate(input_ids, attention_mask, num_beams=num_beams, do_sample=False)
+    sentences = iter(sentences)
+    while texts := [text.encode("utf-8", "replace").decode() for text in islice(sentences, batch_size)]:
+        batch = tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
+        input_ids = batch["input_ids"].to(model.device)  # (B, T)
+        attention_mask = batch["attention_mask"].to(model.device)  # (B, T)
+        type_ids = model.type_tokens(input_ids, attention_mask).type_ids.tolist()  # (B, T)
+        rebuilt = model.generate(
+            input_ids,
+            attention_mask,
+            num_beams=num_beams,
+            do_sample=False,
+            decoder_start_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+        )
         for i, text in enumerate(texts):
-            tokens = tokenizer.convert_ids_to_tokens(ids[i])
-            special = tokenizer.all_special_ids
-            typed = zip(ids[i], tokens, type_ids[i].tolist()[: len(tokens)], strict=True)
-            described.append(
-                Description(
-                    sentence=text,
-                    types=[(token, t) for token_id, token, t in typed if t and token_id not in special],
-                    reconstruction=tokenizer.decode(rebuilt[i], skip_special_tokens=True),
-                    cut=len(tokens) == max_length and len(tokenizer(text)["input_ids"]) > max_length,
-                )
+            encoding = batch[i]  # tokens; special_tokens_mask is 1 for [CLS], [SEP] and padding
+            tokens = zip(encoding.tokens, type_ids[i], encoding.special_tokens_mask, strict=True)
+            yield Description(
+                sentence=text,
+                types=[(token, type_id) for token, type_id, special in tokens if type_id and not special],
+                reconstruction=tokenizer.decode(rebuilt[i, : attention_mask[i].sum()], skip_special_tokens=True),
+                cut_at=max_length if encoding.overflowing else None,
             )
-    return described
