@@ -12,6 +12,7 @@ from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 from transformers.utils import ModelOutput
 
 from common.encoders import encoder_path, load_tokenizer
+from model import cpu
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
@@ -80,18 +81,19 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     input_modalities = ("text",)
-    _supports_sdpa = True  # and nothing else: only there is a 4-D bool mask exact
+    _supports_sdpa = True
 
     def __init__(self, config: SparseLTConfig):
         super().__init__(config)
         bert = config.encoder
-        bert._attn_implementation = "sdpa"
+        bert._attn_implementation = cpu.IMPLEMENTATION
         self.encoder = BertModel(bert, add_pooling_layer=False)
         self.mlm_transform = BertPredictionHeadTransform(bert)
         self.mlm_bias = nn.Parameter(torch.zeros(bert.vocab_size))
         self.typer = LatentTyper(bert.hidden_size, config.num_types)
         self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers)
         self.reconstruction_bias = nn.Parameter(torch.zeros(bert.vocab_size))
+        cpu.use_cpu_dropout(self)
         self.post_init()
 
     @torch.no_grad()

@@ -4,6 +4,8 @@ from typing import Any, ClassVar, Literal
 
 from transformers import BertConfig, PreTrainedConfig
 
+from model import cpu
+
 
 class SparseLTConfig(PreTrainedConfig):
     """A BERT's configuration plus what the typer and the decoder add to it.
@@ -55,5 +57,5 @@ class SparseLTConfig(PreTrainedConfig):
             layer_norm_eps=self.decoder_layer_norm_eps,
             is_decoder=True,
             add_cross_attention=True,
-            attn_implementation="sdpa",
+            attn_implementation=cpu.IMPLEMENTATION,
         )

@@ -94,7 +94,10 @@ def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, label
         bias: (V,)
         labels: (N,), `IGNORED` where there is none.
     """
-    total = VocabularyCrossEntropy.apply(hidden, weight, bias, labels)
+    if torch.is_grad_enabled():
+        total = VocabularyCrossEntropy.apply(hidden, weight, bias, labels)
+    else:
+        total = F.cross_entropy(F.linear(hidden, weight, bias).float(), labels, ignore_index=IGNORED, reduction="sum")
     return global_mean(total, (labels != IGNORED).sum())
 
 
