@@ -1,19 +1,25 @@
 """The commands from end to end: over-fitting thirty sentences, resuming, scoring, predicting, comparing."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from supervised_ie_cases import sentences, write_encoder
 
+from benchmarks import supervised_ie_speed
 from common.errors import UserError
-from evaluations.supervised_ie import checkpoint, compare, evaluate, predict, train
-from evaluations.supervised_ie.data import read_sentences, write_sentences
+from evaluations.supervised_ie import checkpoint, compare, evaluate, predict, token_classifier, train
+from evaluations.supervised_ie.data import Entity, read_sentences, write_sentences
 from evaluations.supervised_ie.scores import OVERALL, TASKS, count, f1_of
 
 EPOCHS = 45
+RUN = Path(__file__).resolve().parents[1] / "evaluations" / "supervised_ie" / "run.sh"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +30,7 @@ def root(tmp_path_factory):
     (root / "data").mkdir()
     for split in ("train", "dev"):
         write_sentences(root / "data" / f"{split}.oneie.jsonl", sentences())
+    (root / "in.txt").write_text("bob met anna in lima\n\nunicef attacked eve of new york\n")
     return root
 
 
@@ -73,7 +80,6 @@ def test_reading_predicting_and_scoring_round_trip(root, trained):
 
 
 def test_text_is_predicted_line_by_line(root, trained, capsys):
-    (root / "in.txt").write_text("bob met anna in lima\n\nunicef attacked eve of new york\n")
     predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--batch_size", "1"])
     first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert first["tokens"] == ["bob", "met", "anna", "in", "lima"]
@@ -138,6 +144,46 @@ def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, t
     assert float(role[3]) > 20 and float(role[-1]) < 0.05
     with pytest.raises(UserError, match=r"scores-test\.json cannot be read"):
         compare.main([str(trained), str(trained)])
+
+
+def test_run_sh_does_it_all_from_anywhere(root):
+    hyperparameters = flags(root, "x", max_epochs=1, patience=1, warmup_epochs=1)[6:]
+    shown = subprocess.run(
+        [RUN, "data", "./by_script", "encoder", *hyperparameters],
+        cwd=root,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "epoch 1: loss" in shown and "role_classification" in shown
+    assert (root / "by_script" / "scores-dev.json").is_file()
+    assert subprocess.run([RUN, "data"], capture_output=True).returncode == 2
+
+
+def test_benchmark_measures_both_ways(root, trained, capsys):
+    data = str(root / "data" / "dev.oneie.jsonl")
+    supervised_ie_speed.main(["--name", str(trained), "--input", data, "--rounds", "1", "--device", "cpu"])
+    table = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
+    one, many, ratio = (
+        float(table[0][5]),
+        float(table[1][5]),
+        float(table[2][3]),
+    )  # milliseconds in all, and their ratio
+    assert ratio == pytest.approx(one / many, rel=0.05)
+
+
+def test_token_classifier_learns_the_entities_by_heart(root, capsys):
+    token_classifier.main(flags(root, "tokens", max_epochs=20, patience=20))
+    line = json.loads((root / "tokens" / "token_classifier.json").read_text())
+    assert line["split"] == "dev" and line["f1"] > 95
+    assert f"dev: entity F1 {line['f1']:.2f}" in capsys.readouterr().out
+
+
+def test_chunks_of_ill_formed_tags():
+    names = ["I-A", "I-A", "B-A", "I-B", "O", "B-B", "I-B", "I-A"]
+    spans = [(0, 2, "A"), (2, 3, "A"), (3, 4, "B"), (5, 7, "B"), (7, 8, "A")]
+    assert token_classifier.chunks(names) == [Entity(*span) for span in spans]
 
 
 def test_mistakes_are_named(root, trained, tmp_path):
