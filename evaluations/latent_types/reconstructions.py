@@ -1,0 +1,53 @@
+"""Sentences rebuilt from their types, beside the originals."""
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+from transformers import PreTrainedTokenizerBase
+
+from model import SparseLTForPreTraining
+from model.describe import describe
+
+Pieces = list[tuple[str, bool]]  # (text, whether the other sentence has it too)
+
+
+@dataclass
+class Reconstruction:
+    """One sentence, as it was and as it was rebuilt."""
+
+    line: int
+    original: Pieces
+    rebuilt: Pieces
+
+
+def differences(original: list[str], rebuilt: list[str]) -> tuple[Pieces, Pieces]:
+    """Both word sequences cut into stretches that they share and stretches that they do not."""
+    left: Pieces = []
+    right: Pieces = []
+    matcher = SequenceMatcher(None, original, rebuilt, autojunk=False)
+    for operation, a, b, c, d in matcher.get_opcodes():
+        for pieces, words in ((left, original[a:b]), (right, rebuilt[c:d])):
+            if words:
+                pieces.append((" ".join(words), operation == "equal"))
+    return left, right
+
+
+def reconstruct(
+    model: SparseLTForPreTraining,
+    tokenizer: PreTrainedTokenizerBase,
+    lines: list[int],
+    sentences: list[list[int]],
+    max_length: int,
+) -> tuple[list[Reconstruction], float]:
+    """Greedy reconstructions of sentences of ids, and their corpus BLEU.
+
+    Returns:
+        a reconstruction a sentence; BLEU in percent (Papineni et al. 2002, smoothing method 1 of Chen and Cherry
+        2014) over the tokenizer's words, as `pretrain.py` validates it.
+    """
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in sentences]
+    pairs = [(d.sentence.split(), d.reconstruction.split()) for d in describe(model, tokenizer, texts, max_length)]
+    bleu = corpus_bleu([[a] for a, _ in pairs], [b for _, b in pairs], smoothing_function=SmoothingFunction().method1)
+    found = [Reconstruction(line, *differences(a, b)) for line, (a, b) in zip(lines, pairs, strict=True)]
+    return found, 100 * float(bleu)

@@ -1,0 +1,149 @@
+"""What a typed corpus tells about the types, as tables: numbers and words only, nothing about how they look."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluations.latent_types.typed_corpus import TypedCorpus
+
+WORDS_SHOWN = 10
+CONTEXTS_SHOWN = 3
+CONTEXT_WIDTH = 5  # tokens on either side
+FEWEST_FOR_SPECIFIC = 5  # a word seen less often is `specific` by chance
+
+
+@dataclass
+class Context:
+    """A token among its neighbours."""
+
+    before: str
+    token: str
+    after: str
+
+
+@dataclass
+class TypeRow:
+    """One latent type."""
+
+    type_id: int
+    tokens: int
+    share: float  # of all tokens, 0..1
+    words: int  # distinct ones
+    entropy: float  # of its words, bits
+    frequent: list[tuple[str, int]]  # (word, times it has the type)
+    specific: list[tuple[str, float]]  # (word, NPMI)
+    contexts: list[Context]
+
+
+@dataclass
+class Share:
+    """The share of typed tokens in one part of the corpus."""
+
+    part: str
+    tokens: int
+    typed: float  # 0..1
+
+
+def type_word_counts(corpus: TypedCorpus) -> tuple[np.ndarray, np.ndarray]:
+    """How often each word has each type.
+
+    Returns:
+        the ids of the W words that occur, (W,); the counts, (C, W).
+    """
+    words, index = np.unique(corpus.token_ids, return_inverse=True)
+    cells = np.bincount(corpus.type_ids * len(words) + index, minlength=corpus.num_types * len(words))
+    return words, cells.reshape(corpus.num_types, len(words))
+
+
+def npmi(counts: np.ndarray) -> np.ndarray:
+    """Normalised pointwise mutual information of types and words, log(p(t,w) / p(t)p(w)) / -log p(t,w)
+    (Bouma 2009): 1 where they only occur together, 0 where they are independent, -1 where they never meet.
+
+    Args:
+        counts: (C, W) as from `type_word_counts`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        joint = np.log(counts / counts.sum())
+        expected = np.log(counts.sum(1, keepdims=True) / counts.sum()) + np.log(counts.sum(0) / counts.sum())
+        result = (joint - expected) / -joint
+    result[joint == 0] = 1.0  # all tokens are one word of one type
+    return np.where(counts > 0, result, -1.0)
+
+
+def entropy_bits(counts: np.ndarray) -> float:
+    """Entropy of the distribution that the counts give, in bits; 0 for no counts."""
+    p = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(p * np.log2(p)).sum()) + 0.0
+
+
+def contexts(corpus: TypedCorpus, type_id: int, generator: np.random.Generator) -> list[Context]:
+    """A few tokens of a type among their neighbours, of different words as far as may be."""
+    places = np.flatnonzero(corpus.type_ids == type_id)
+    places = generator.permutation(places)[: 20 * CONTEXTS_SHOWN]
+    _, first = np.unique(corpus.token_ids[places], return_index=True)
+    different = places[np.sort(first)][:CONTEXTS_SHOWN]
+    found = []
+    for place in np.sort(different):
+        sentence = np.searchsorted(corpus.bounds, place, side="right") - 1
+        start = max(corpus.bounds[sentence], place - CONTEXT_WIDTH)
+        end = min(corpus.bounds[sentence + 1], place + 1 + CONTEXT_WIDTH)
+        found.append(
+            Context(
+                " ".join(corpus.tokens(start, place)),
+                corpus.vocabulary[corpus.token_ids[place]],
+                " ".join(corpus.tokens(place + 1, end)),
+            )
+        )
+    return found
+
+
+def type_rows(corpus: TypedCorpus, seed: int) -> list[TypeRow]:
+    """One row for each type that occurs, type 0 first."""
+    words, counts = type_word_counts(corpus)
+    specificity = np.where(counts.sum(0) >= FEWEST_FOR_SPECIFIC, npmi(counts), -1.0)
+    generator = np.random.default_rng(seed)
+    rows = []
+    for type_id in np.flatnonzero(counts.sum(1)):
+        times = counts[type_id]
+        most = np.argsort(-times, kind="stable")[:WORDS_SHOWN]
+        special = np.argsort(-specificity[type_id], kind="stable")[:WORDS_SHOWN]
+        rows.append(
+            TypeRow(
+                type_id=int(type_id),
+                tokens=int(times.sum()),
+                share=float(times.sum() / counts.sum()),
+                words=int((times > 0).sum()),
+                entropy=entropy_bits(times),
+                frequent=[(corpus.vocabulary[words[w]], int(times[w])) for w in most if times[w]],
+                specific=[
+                    (corpus.vocabulary[words[w]], float(specificity[type_id, w]))
+                    for w in special
+                    if specificity[type_id, w] > 0
+                ],
+                contexts=contexts(corpus, int(type_id), generator),
+            )
+        )
+    return rows
+
+
+def shares(corpus: TypedCorpus, part_of_token: np.ndarray, names: list[str]) -> list[Share]:
+    """The share of typed tokens in each part; `part_of_token` is (M,) indices into `names`."""
+    tokens = np.bincount(part_of_token, minlength=len(names))
+    typed = np.bincount(part_of_token, weights=corpus.type_ids > 0, minlength=len(names))
+    return [Share(name, int(n), float(t / n)) for name, n, t in zip(names, tokens, typed, strict=True) if n]
+
+
+def shares_by_frequency(corpus: TypedCorpus) -> list[Share]:
+    """By how often the token's word occurs in these sentences, in powers of ten."""
+    _, index, times = np.unique(corpus.token_ids, return_inverse=True, return_counts=True)
+    decade = np.array([len(str(n)) - 1 for n in times])
+    names = [f"{10**d:,} to {10 ** (d + 1) - 1:,} times" for d in range(decade.max() + 1)]
+    return shares(corpus, decade[index], names)
+
+
+def shares_by_position(corpus: TypedCorpus) -> list[Share]:
+    """By the tenth of its sentence in which the token stands."""
+    lengths = np.diff(corpus.bounds)
+    place = np.arange(len(corpus.token_ids)) - np.repeat(corpus.bounds[:-1], lengths)
+    tenth = 10 * (2 * place + 1) // (2 * np.repeat(lengths, lengths))  # of the token's middle
+    return shares(corpus, tenth, [f"tenth {i}" for i in range(1, 11)])
