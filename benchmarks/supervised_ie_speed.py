@@ -13,7 +13,7 @@ import torch
 from common.errors import UserError, run
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.data import read_sentences
-from evaluations.supervised_ie.predict import BATCH_SIZE, extract
+from evaluations.supervised_ie.predict import POSITIONS, extract
 from evaluations.supervised_ie.scores import OVERALL
 
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     add = parser.add_argument
     add("--name", required=True, help="of the trained run")
     add("--input", required=True, help="JSON lines with `tokens`")
-    add("--batch_size", type=int, default=BATCH_SIZE, help="sentences decoded together")
+    add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
     add("--rounds", type=int, default=3, help="times each way is measured, in turn")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
     args = parser.parse_args(argv)
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     epoch, _ = checkpoint.read_best(directory)[OVERALL]
     model, labels, tokenizer = checkpoint.load_model(directory, epoch)
     model.to(args.device).eval()
-    times: dict[int, list[tuple[float, float]]] = {1: [], args.batch_size: []}  # (encoder, rest) of each round
+    times: dict[int, list[tuple[float, float]]] = {1: [], args.positions: []}  # (encoder, rest) of each round
     results = {}
     words = model.words
     for _ in range(args.rounds):
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
             results[size] = extract(model, tokenizer, labels, sentences, size)
             total = now() - started
             times[size].append((model.words.seconds, total - model.words.seconds))
-    if results[1] != results[args.batch_size]:
+    if results[1] != results[args.positions]:
         differing = sum(a != b for a, b in zip(*results.values(), strict=True))
         raise UserError(f"{differing} of {len(sentences)} sentences come out differently in batches")
     print(
@@ -71,7 +71,11 @@ def main(argv: list[str]) -> None:
     for size, rounds in times.items():
         parts = [1000 * statistics.median(part) / len(sentences) for part in zip(*rounds, strict=True)]
         rows.append([*parts, 1000 * statistics.median(map(sum, rounds)) / len(sentences)])
-        print(f"batches of {size:<5}" + "".join(f"{ms:10.2f}" for ms in rows[-1]) + f"{1000 / rows[-1][2]:14.1f}")
+        print(
+            f"{'one at a time' if size == 1 else 'in batches':16}"
+            + "".join(f"{ms:10.2f}" for ms in rows[-1])
+            + f"{1000 / rows[-1][2]:14.1f}"
+        )
     print(f"{'ratio':16}" + "".join(f"{one / many:10.2f}" for one, many in zip(*rows, strict=True)))
 
 

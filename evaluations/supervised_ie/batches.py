@@ -162,8 +162,13 @@ def shuffled_batches(examples: list[Example], batch_size: int, seed: int, epoch:
     return [[examples[i] for i in batches[b]] for b in generator.permutation(len(batches))]
 
 
-def sorted_batches(examples: list[Example], batch_size: int) -> Iterator[list[Example]]:
-    """All sentences by length, for decoding."""
-    ordered = sorted(examples, key=lambda example: example.length)
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
+def sorted_batches(examples: list[Example], positions: int) -> Iterator[list[Example]]:
+    """All sentences by length, for decoding: as many together as fill `positions` with their padding, at least one."""
+    batch: list[Example] = []
+    for example in sorted(examples, key=lambda example: example.length):
+        if batch and (example.length + 2) * (len(batch) + 1) > positions:
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch

@@ -19,7 +19,7 @@ from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.scores import OVERALL
 
-BATCH_SIZE = 32
+POSITIONS = 1024  # word pieces and padding decoded together
 
 
 def extract(
@@ -27,14 +27,14 @@ def extract(
     tokenizer: PreTrainedTokenizerBase,
     labels: Labels,
     sentences: list[Sentence],
-    batch_size: int = BATCH_SIZE,
+    positions: int = POSITIONS,
 ) -> list[Sentence]:
     """The sentences with the model's best graphs in place of any annotation, in the given order."""
     model.eval()
     device = next(model.parameters()).device
     decoder = GraphDecoder(labels)
     predicted: dict[int, Sentence] = {}
-    batches = list(sorted_batches(make_examples(sentences, tokenizer), batch_size))
+    batches = list(sorted_batches(make_examples(sentences, tokenizer), positions))
     for examples in tqdm(batches, desc="extract", leave=False, disable=None):
         batch = collate(examples, tokenizer, model.encoder.config.max_position_embeddings).to(device)
         for sentence, scores in zip(batch.sentences, model.local_scores(batch), strict=True):
@@ -65,14 +65,14 @@ def main(argv: list[str]) -> None:
     add("--name", required=True, help="of the trained run")
     add("--input", required=True, help="text with a sentence a line, or .jsonl with `tokens`")
     add("--output", help="file of JSON lines to write; standard output by default")
-    add("--batch_size", type=int, default=BATCH_SIZE, help="sentences decoded together")
+    add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
     args = parser.parse_args(argv)
     sentences = read_sentences(args.input) if args.input.endswith(".jsonl") else read_text(args.input)
     directory = checkpoint.run_directory(args.name)
     epoch, _ = checkpoint.read_best(directory)[OVERALL]
     model, labels, tokenizer = checkpoint.load_model(directory, epoch)
-    predicted = extract(model.to(args.device), tokenizer, labels, sentences, args.batch_size)
+    predicted = extract(model.to(args.device), tokenizer, labels, sentences, args.positions)
     if args.output:
         write_sentences(args.output, predicted)
         print(f"{len(predicted)} sentences in {args.output}", file=sys.stderr)

@@ -16,7 +16,7 @@ from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Batch, collate, make_examples, sorted_batches
 from evaluations.supervised_ie.data import Entity, Sentence, read_sentences, split_path
 from evaluations.supervised_ie.labels import Labels, collect_labels
-from evaluations.supervised_ie.predict import BATCH_SIZE
+from evaluations.supervised_ie.predict import POSITIONS
 from evaluations.supervised_ie.scores import count, f1_of, summary
 from evaluations.supervised_ie.train import make_optimizer, parse_args, train_epoch
 
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     def counts(split: str) -> dict:
         model.eval()
         predicted = {}
-        for batch in sorted_batches(make_examples(splits[split], tokenizer), BATCH_SIZE):
+        for batch in sorted_batches(make_examples(splits[split], tokenizer), POSITIONS):
             laid_out = collate(batch, tokenizer, encoder.config.max_position_embeddings).to(args.device)
             for of_batch, sentence in zip(laid_out.sentences, model.tag(laid_out), strict=True):
                 predicted[id(of_batch)] = sentence
