@@ -191,7 +191,7 @@ def main(argv: list[str]) -> None:
             state = checkpoints.load_step(checkpoint, plain_model, optimizer)
             start, skipped = state["step"], state["skipped"]
             done = start
-            window = torch.tensor(state["window"]).to(window)
+            window = window.new_tensor(state["window"])
             if accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(state["scaler"])
         say(f"resuming after step {start}")
