@@ -147,9 +147,11 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError:
         raise UserError(f"{path} is refused: it is no pickle of tensors alone, and loading it could run code") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle can stop its reader anywhere
         raise UserError(f"{path} is damaged: {first_line(error)}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not isinstance(tensors, dict) or any(
+        not isinstance(name, str) or not isinstance(value, Tensor) for name, value in tensors.items()
+    ):
         raise UserError(f"{path} holds no state dict")
     # An expanded tensor claims any size with one number. Word embeddings have four names, nothing has more.
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 4 * path.stat().st_size:

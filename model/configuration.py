@@ -2,11 +2,13 @@
 
 from typing import Any, ClassVar, Literal
 
+from huggingface_hub.dataclasses import strict
 from transformers import BertConfig, PreTrainedConfig
 
 from model import cpu
 
 
+@strict  # checks the types of the fields
 class SparseLTConfig(PreTrainedConfig):
     """A BERT's configuration plus what the typer and the decoder add to it.
 

@@ -58,10 +58,11 @@ class VocabularyCrossEntropy(Function):
     @staticmethod
     def forward(context: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
         # hidden (N, D), weight (V, D), bias (V,), labels (N,) -> ()
-        # On a CPU, 16 MB of logits at a time: the allocator hands the same memory out again, no page is fetched anew.
-        block = max(1, (2**22 if hidden.device.type == "cpu" else 2**28) // weight.shape[0])
+        # On a CPU 32 MB of logits at a time, for which the allocator hands out the same memory again.
+        block = max(1, (2**23 if hidden.device.type == "cpu" else 2**29) // weight.shape[0])
         total = torch.zeros((), device=hidden.device)
-        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
+        grad_weight = torch.zeros_like(weight, dtype=hidden.dtype)
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
@@ -75,14 +76,15 @@ class VocabularyCrossEntropy(Function):
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
             gradient = gradient.to(hidden.dtype)
             grad_hidden[rows] = gradient @ weight.to(hidden.dtype)
-            grad_weight += gradient.T @ hidden[rows]
+            grad_weight.addmm_(gradient.T, hidden[rows])
             grad_bias += gradient.sum(0)
         context.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
     @staticmethod
     def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return *(gradient * upstream for gradient in context.saved_tensors), None
+        grad_hidden, grad_weight, grad_bias = context.saved_tensors
+        return grad_hidden * upstream, (grad_weight * upstream).to(grad_bias.dtype), grad_bias * upstream, None
 
 
 def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
