@@ -126,6 +126,10 @@ def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch):
     for name, tensor in theirs.items():
         assert torch.equal(tensor, ours[name]), name
 
+    checkpoint.write_atomically(root / "broken" / checkpoint.STATE, b"cut")
+    (root / "broken" / "finished.json").unlink()
+    with pytest.raises(UserError, match=r"training_state\.safetensors cannot be read"):
+        train.main(flags(root, "broken", **few))
     with pytest.raises(UserError, match="a run with another --learning_rate; choose another --name"):
         train.main(flags(root, "broken", **few, learning_rate=1))
 
@@ -191,3 +195,6 @@ def test_mistakes_are_named(root, trained, tmp_path):
         predict.main(["--name", str(trained), "--input", str(tmp_path / "empty.txt")])
     with pytest.raises(UserError, match="no directory"):
         train.main(flags(root, "x", encoder="./nowhere"))
+    assert not (root / "x").exists()
+    with pytest.raises(UserError, match="no directory to write"):
+        predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--output", str(root / "x" / "y")])

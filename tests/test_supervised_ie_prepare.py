@@ -161,6 +161,14 @@ def test_offsets_count_the_file_without_its_tags():
     assert with_tags.starts == [5, 9, 22]
 
 
+def test_quotes_and_headers_are_left_out_and_an_unclosed_quote_swallows_nothing():
+    post = "<DOC><DATETIME>2005</DATETIME><POST><QUOTE a='1'>{}</QUOTE> ours</POST></DOC>"
+    _, paragraphs = read_source(post.format("theirs <quote>older</quote> more"), tags_count=True)
+    assert [p.text.strip() for p in paragraphs] == ["ours"]
+    _, paragraphs = read_source("<POST><QUOTE PREVIOUSPOST='x'> ours</POST><QUOTE b='y'/> too", tags_count=False)
+    assert [p.text.strip() for p in paragraphs] == ["ours", "too"]
+
+
 def test_words_have_the_offsets_of_the_text():
     for text in (
         'He said "no" and left.',

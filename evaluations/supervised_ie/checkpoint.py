@@ -102,10 +102,18 @@ def save_state(
 
 
 def load_state(directory: Path, model: Extractor, optimizer: torch.optim.Optimizer) -> tuple[list[dict], dict]:
-    """Go on from the saved state, if there is one: the history and the best epochs so far."""
+    """Go on from the saved state, if there is one: the history and the best epochs so far.
+
+    Raises:
+        UserError: the state is broken.
+    """
     if not (directory / STATE).is_file():
         return [], {}
-    with safe_open(directory / STATE, "pt") as file:
+    try:
+        file = safe_open(directory / STATE, "pt")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{directory / STATE} cannot be read: {error}; delete it to begin again") from None
+    with file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}

@@ -72,13 +72,15 @@ def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
         tags_count: whether offsets count the characters of tags (Rich ERE) or skip them (ACE). Both count
             the characters of escapes such as `&amp;`.
     """
+    tags = [(tag["name"].lower(), bool(tag["end"])) for tag in TAG.finditer(raw) if tag["name"] and not tag["empty"]]
+    closed = {name for name in LEFT_OUT if tags.count((name, False)) == tags.count((name, True))}
     runs, position, left_out = [Paragraph()], 0, 0
     for piece in PIECE.finditer(raw):
         tag = piece["name"] is not None or piece[0][:2] in ("<?", "<!")
         if tag:
             name = (piece["name"] or "").lower()
-            if name in LEFT_OUT and not piece["empty"]:
-                left_out = max(0, left_out + (-1 if piece["end"] else 1))
+            if name in closed and not piece["empty"]:
+                left_out += -1 if piece["end"] else 1
             if name not in INLINE:
                 runs.append(Paragraph())
         elif not left_out:

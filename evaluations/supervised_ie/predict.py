@@ -3,9 +3,9 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import torch
-from nltk.tokenize import NLTKWordTokenizer
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +15,7 @@ from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import collate, make_examples, sorted_batches
 from evaluations.supervised_ie.data import Sentence, read_sentences, to_record, write_sentences
 from evaluations.supervised_ie.decode import GraphDecoder
+from evaluations.supervised_ie.documents import word_spans
 from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.scores import OVERALL
@@ -43,14 +44,13 @@ def extract(
 
 
 def read_text(path: str) -> list[Sentence]:
-    """One sentence a line, split into words as the Penn Treebank does; blank lines are left out.
+    """One sentence a line, split into words as `prepare` does; blank lines are left out.
 
     Raises:
         UserError: the file cannot be read or holds no text.
     """
-    split = NLTKWordTokenizer().tokenize
     sentences = [
-        Sentence(doc_id=path, sent_id=f"{path}:{number}", tokens=split(line))
+        Sentence(doc_id=path, sent_id=f"{path}:{number}", tokens=[line[a:b] for a, b in word_spans(line)])
         for number, line in enumerate(read_lines(path), start=1)
         if line.strip()
     ]
@@ -68,6 +68,8 @@ def main(argv: list[str]) -> None:
     add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
     args = parser.parse_args(argv)
+    if args.output and not Path(args.output).resolve().parent.is_dir():
+        raise UserError(f"no directory to write {args.output} in")
     sentences = read_sentences(args.input) if args.input.endswith(".jsonl") else read_text(args.input)
     directory = checkpoint.run_directory(args.name)
     epoch, _ = checkpoint.read_best(directory)[OVERALL]

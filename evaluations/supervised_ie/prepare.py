@@ -41,9 +41,11 @@ def main(argv: list[str]) -> None:
     for directory in args.input:
         if not Path(directory).is_dir():
             raise UserError(f"no directory {directory}")
+    output = Path(args.output)
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file; --output names a directory")
     report = Report()
     prepared = prepare_dygiepp_splits(args, report) if args.corpus == "dygiepp" else prepare_xml_splits(args, report)
-    output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     for split, sentences in prepared.items():
         write_sentences(split_path(output, split), sentences)

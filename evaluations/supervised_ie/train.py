@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 from tqdm import tqdm
+from transformers import BertModel, PreTrainedTokenizerBase
 
 from common.errors import UserError, run
 from common.files import environment, write_atomically
@@ -64,7 +65,12 @@ def rate(step: int, warmup: int, total: int) -> float:
 
 
 def train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, examples: list[Example], epoch: int, tokenizer, args
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: list[Example],
+    epoch: int,
+    tokenizer: PreTrainedTokenizerBase,
+    args,
 ) -> dict[str, float]:
     """One pass over the examples: the mean of each part of the loss. A pure function of its inputs and the epoch.
 
@@ -92,10 +98,16 @@ def train_epoch(
     return totals
 
 
-def train(args: argparse.Namespace, directory: Path, sentences: dict[str, list[Sentence]], labels: Labels) -> None:
+def train(
+    args: argparse.Namespace,
+    directory: Path,
+    sentences: dict[str, list[Sentence]],
+    labels: Labels,
+    encoder: BertModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     """Epochs until the last or until patience ends; after each the state is on disk, whole."""
     torch.manual_seed(args.seed)
-    encoder, tokenizer = checkpoint.load_encoder(args.encoder)
     model = Extractor(encoder, labels).to(args.device)
     optimizer = make_optimizer(model, args)
     settings = {k: v for k, v in vars(args).items() if k not in ("name", "device")}
@@ -134,10 +146,11 @@ def main(argv: list[str]) -> None:
     labels = collect_labels(sentences["train"], args.symmetric_relations, args.patterns)
     if not labels.entity_types:
         raise UserError(f"{split_path(args.data, 'train')} has no entity to learn from")
+    encoder, tokenizer = checkpoint.load_encoder(args.encoder)
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(directory / ".lock", timeout=0):
-            train(args, directory, sentences, labels)
+            train(args, directory, sentences, labels, encoder, tokenizer)
     except Timeout:
         raise UserError(f"another training is writing to {directory}") from None
 
