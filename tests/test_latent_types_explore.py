@@ -116,6 +116,13 @@ def test_labels_without_a_plain_encoder_are_a_mistake(page, tmp_path):
     assert not (tmp_path / "alone" / "latent_types").exists()
 
 
+def test_a_checkpoint_without_its_run_has_a_page_too(page, tmp_path):
+    shutil.copytree(page.parent / "run" / "step-2", tmp_path / "alone")
+    explore.main(["--checkpoint", str(tmp_path / "alone"), "--data", str(page.parent / "corpus.txt")])
+    html = (tmp_path / "alone" / "latent_types" / "index.html").read_text()
+    assert "Latent types of alone" in html and "Curves of the run" not in html and "Agreement" not in html
+
+
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -79,7 +79,8 @@ def draw_curve(axes: Axes, name: str, training: Curve, validation: Curve) -> Non
     axes.grid(alpha=0.25)
     axes.margins(x=0.02, y=0.08)
     axes.locator_params(nbins=5)
-    axes.set_xlim(0, 1.02 * max(1, *(step for step, _ in training[-1:] + validation[-1:])))
+    last = max(1, *(step for step, _ in training[-1:] + validation[-1:]))
+    axes.set_xlim(-0.02 * last, 1.02 * last)
     axes.ticklabel_format(axis="x", style="plain")
     axes.ticklabel_format(axis="y", style="scientific", scilimits=(-3, 6))
 
@@ -117,12 +118,13 @@ def write_curves(run_directory: Path) -> Path:
 
 
 def read_run(run_directory: Path) -> dict:
-    """RUN/run.json, the record of how a run was started; empty where there is none that can be read."""
+    """RUN/run.json, the record of how a run was started, in which `arguments` is always a dictionary."""
     try:
-        record = json.loads((run_directory / "run.json").read_text())
+        record = json.loads((run_directory / "run.json").read_text(errors="replace"))
     except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        record = None
+    record = record if isinstance(record, dict) else {}
+    return record if isinstance(record.get("arguments"), dict) else record | {"arguments": {}}
 
 
 def last_step(*parts: dict[str, Curve]) -> int | None:
@@ -169,7 +171,7 @@ def write_model_card(run_directory: Path) -> Path:
     """
     run_directory = Path(run_directory).absolute()
     record = read_run(run_directory)
-    arguments = record.get("arguments") if isinstance(record.get("arguments"), dict) else {}
+    arguments = record["arguments"]
     training, validation = read_metrics(run_directory / "metrics.jsonl")
     measures = {name: validation[name][-1][1] for name in CURVES if name in validation}
     environment = Environment(

@@ -75,7 +75,7 @@ def report(moved: Movement, matched: list[Match], tokens: int) -> str:
 def main(argv: list[str]) -> None:
     args = parse_args(argv)
     output = args.output or args.b / "latent_types_compared"
-    data = args.data or read_run(run_directory_of(args.a)).get("arguments", {}).get("data")
+    data = args.data or read_run(run_directory_of(args.a))["arguments"].get("data")
     if not data:
         raise UserError(f"{args.a} has no run.json that names its corpus; give --data")
 

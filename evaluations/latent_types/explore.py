@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
     # --- what is there ----------------------------------------------------------------------------------------------
     model, tokenizer = load_checkpoint(args.checkpoint)
     run_directory = run_directory_of(args.checkpoint)
-    arguments = read_run(run_directory).get("arguments", {})
+    arguments = read_run(run_directory)["arguments"]
     max_length = min(args.max_length, model.config.encoder.max_position_embeddings)
     tokens, plain_encoder = None, args.plain_encoder or arguments.get("model")
     if args.labelled:
