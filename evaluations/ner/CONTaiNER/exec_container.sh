@@ -10,6 +10,9 @@ export CUDA_VISIBLE_DEVICES=$GPU PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}"
 ARGUMENTS=(--type "$TYPE" --way "$WAY" --shot "$SHOT" --name "$NAME"
     --model "${MODEL:-$HERE/../../../checkpoints/for_container/}"
     --data "${DATA:-$HERE/data/few-nerd}" --output "${OUTPUT:-$HERE/outputs/few-nerd}" "$@")
+if ! nvidia-smi -L > /dev/null 2>&1; then # a GPU takes one process; a CPU one for each core, up to four
+    PROCESSES=${PROCESSES:-$(nproc | awk '{ print $1 < 4 ? $1 : 4 }')}
+fi
 LAUNCH=()
 [ "${PROCESSES:-1}" = 1 ] || LAUNCH=(-m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
 python -m container.train_source "${ARGUMENTS[@]}"

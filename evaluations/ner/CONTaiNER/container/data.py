@@ -167,8 +167,11 @@ def identity(split: Split, **paths: Path) -> dict[str, str | None]:
     """The sha256 of some of a split's files, and the version that the data's manifest gives them.
 
     Raises:
-        UserError: a file is not the one that the manifest describes.
+        UserError: a file is missing, or not the one that the manifest describes.
     """
+    for path in paths.values():
+        if not path.exists():
+            raise UserError(f"{path} does not exist; is {split.data} laid out like the published data?")
     record: dict[str, str | None] = {name: sha256_of_episodes(path) for name, path in paths.items()}
     manifest, record["version"] = split.data / MANIFEST, None
     if manifest.exists():

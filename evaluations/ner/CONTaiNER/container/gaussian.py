@@ -20,7 +20,7 @@ class GaussianHeads(nn.Module):
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (n, D) to means and variances, (n, dimension) each."""
         hidden = F.relu(hidden)
-        return self.mu(hidden), F.elu(self.sigma(hidden)) + (1 + 1e-14)
+        return self.mu(hidden), F.elu(self.sigma(hidden)) + 1 + 1e-14  # in this order: in float32, 1 + 1e-14 = 1
 
 
 def pairwise_kl(mu: Tensor, variance: Tensor) -> Tensor:

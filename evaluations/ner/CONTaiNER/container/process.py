@@ -10,7 +10,17 @@ from pathlib import Path
 
 from common.errors import UserError, run
 from common.files import sha256_of, write_atomically
-from container.data import MANIFEST, SETTINGS, TYPES, Episode, Split, read_columns, read_episodes, replacing
+from container.data import (
+    MANIFEST,
+    SETTINGS,
+    TYPES,
+    Episode,
+    Split,
+    read_columns,
+    read_episodes,
+    read_labels,
+    replacing,
+)
 from container.download import EPISODES
 from container.scores import entities
 
@@ -81,7 +91,11 @@ def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dic
     if both := sorted(train_types.keys() & test_types.keys()):
         raise UserError(f"{Split(raw, name).train} has types of the test episodes: {', '.join(both)}")
     for part, types in (("train", train_types), ("test", test_types)):
-        write_atomically(target.labels(part), "\n".join(["O", *sorted(types)]) + "\n")
+        published = Split(raw, name).labels(part)
+        labels = read_labels(published) if published.exists() else ["O", *sorted(types)]
+        if missing := types.keys() - set(labels):
+            raise UserError(f"{published} lacks labels of the {part} sentences: {', '.join(sorted(missing))}")
+        write_atomically(target.labels(part), "\n".join(labels) + "\n")
         entries[target.labels(part)] = {"types": len(types)}
     return {str(path.relative_to(output)): {"sha256": sha256_of(path), **entry} for path, entry in entries.items()}
 

@@ -23,7 +23,7 @@ from container.records import FINISHED, EpisodeLog, counts, kept, locked
 from container.scores import SCORINGS, entity_counts
 
 RECIPE = ("type", "way", "shot", "method", "no_viterbi", "seed", "distance", "learning_rate", "encoder_learning_rate",
-          "dropout", "max_length", "max_steps", "temp_trans")  # fmt: skip
+          "dropout", "max_length", "max_steps", "temp_trans", "threads")  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -82,6 +82,7 @@ def prepare(folder: Path, split: Split, args: Namespace, log: EpisodeLog, number
 
 def run_share(todo: list[int], episodes: list[Episode], labels: list[str], log: EpisodeLog, args: Namespace) -> None:
     """Run this process's episodes and append each to the log; the first process shows how far all of them are."""
+    torch.set_num_threads(args.threads)
     source = log.path.parent.parent / "source"
     model, tokenizer = load(source)
     words = WordPieces(tokenizer, args.max_length)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from common.errors import run
+from common.errors import UserError, run
 from common.files import environment, write_atomically
 from container.arguments import parse_args
 from container.data import Split, identity, read_columns, read_labels
@@ -28,6 +28,9 @@ def main(argv: list[str]) -> None:
     folder = args.output / args.type / args.name / "source"
     with locked(folder.parent):
         encoder, tokenizer = load_encoder(args.model)
+        if args.max_length > encoder.config.max_position_embeddings:
+            positions = encoder.config.max_position_embeddings
+            raise UserError(f"--max_length {args.max_length} is more than the {positions} positions of {args.model}")
         torch.manual_seed(args.seed)
         model = Container(encoder, args.embedding_dimension)
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))

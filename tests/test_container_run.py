@@ -1,0 +1,291 @@
+"""The commands end to end, on a small Few-NERD and a two-layer random BERT, and on real episodes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice, pairwise
+from pathlib import Path
+
+import container_cases as cases
+import numpy as np
+import pytest
+import torch
+from container import calc_micro, compare, run_episodes, train_source
+from container.data import Split, read_columns, read_episodes
+from container.records import EpisodeLog, locked, read_run
+from container.scores import total
+
+from common.bootstrap import micro_prf
+from common.errors import UserError
+
+SCRIPTS = Path(run_episodes.__file__).resolve().parents[1]
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """The runs set torch's threads; give the next test the same as this one had."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Data, encoder and an output directory with the source training of NAME `tiny`; read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    cases.write_data(folder / "data")
+    cases.write_encoder(folder / "encoder")
+    train_source.main(flags(folder))
+    return folder
+
+
+@pytest.fixture
+def place(trained, tmp_path):
+    """A copy of it to write into."""
+    shutil.copytree(trained, tmp_path / "place")
+    return tmp_path / "place"
+
+
+def flags(folder, *more):
+    common = ["--type", "intra", "--way", "5", "--shot", "1", "--device", "cpu", "--batch_size", "8"]
+    paths = ["--data", f"{folder}/data", "--model", f"{folder}/encoder", "--output", f"{folder}/out"]
+    return [*common, *paths, "--name", "tiny", *more]
+
+
+def run(folder, *more, name="5-1"):
+    """Run the episodes; returns the lines without their times."""
+    run_episodes.main(flags(folder, *more))
+    lines = (folder / "out" / "intra" / "tiny" / name / "episodes.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def test_lines_hold_both_scorings_and_the_predictions_that_they_count(place):
+    lines = run(place, "--predictions")
+    episodes = list(read_episodes(Split(place / "data", "intra").episodes(5, 1)))
+    assert [line["index"] for line in lines] == list(range(6))
+    for line, episode in zip(lines, episodes, strict=True):
+        assert line["steps"] >= 2 and line["unknown_words"] == line["cut_words"] == 0
+        predicted = [label for tags in line["predictions"] for label in ["O", *tags]]
+        starts = sum(b != "O" and a != b for a, b in pairwise(predicted))
+        assert total(line["full"])[1] == starts
+        assert total(line["full"])[2] == 5 and len(line["full"]) == 5
+        assert {kind.split("-")[1] for kind in line["full"]} == set(line["published"])
+        assert [len(tags) for tags in line["predictions"]] == [len(s.words) for s in episode.query]
+    made = json.loads((place / "out/intra/tiny/5-1/run.json").read_text())
+    assert made["recipe"]["method"] == "container" and made["data"]["version"] is None
+
+
+def test_source_training_is_kept_and_another_refused(place, capsys):
+    source = place / "out/intra/tiny/source"
+    before = (source / "source.json").read_text()
+    train_source.main(flags(place, "--way", "10", "--no_viterbi"))
+    assert "kept" in capsys.readouterr().out
+    assert (source / "source.json").read_text() == before
+    for change in (["--seed", "1"], ["--learning_rate", "1e-3"], ["--distance", "euclidean"]):
+        with pytest.raises(UserError, match=f"recipe {change[0][2:]} = .* take another NAME"):
+            train_source.main(flags(place, *change))
+    cases.write_encoder(place / "other", positions=130)
+    with pytest.raises(UserError, match="made with encoder weights"):
+        train_source.main(flags(place, "--model", f"{place}/other"))
+    with open(place / "data/intra/train.txt", "a") as file:
+        file.write("word1\tO\n")
+    with pytest.raises(UserError, match="made with data train"):
+        train_source.main(flags(place))
+
+
+def test_a_killed_source_training_is_made_anew(place):
+    source = place / "out/intra/tiny/source"
+    weights = json.loads((source / "source.json").read_text())["weights"]
+    (source / "source.json").unlink()
+    (source / "model.safetensors").write_bytes(b"half")
+    train_source.main(flags(place))
+    assert json.loads((source / "source.json").read_text())["weights"] == weights
+
+
+def test_a_killed_run_goes_on_at_the_first_missing_episode(trained, place, monkeypatch, capsys):
+    log = place / "out/intra/tiny/5-1/episodes.jsonl"
+    whole = run(place)
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:3]) + lines[3][:40])  # killed in the middle of a write
+    (log.parent / "summary.json").unlink()
+    assert run(place) == whole
+    assert log.read_bytes().splitlines()[:3] == [line.strip() for line in lines[:3]]  # the same, times included
+
+    monkeypatch.setattr("container.run_episodes.load", None)  # a finished run loads no model
+    assert run(place) == whole
+    assert "all 6 episodes were done before" in capsys.readouterr().out
+
+
+def test_more_episodes_are_added_to_those_there(place):
+    two = run(place, "--episodes", "2")
+    assert len(two) == 2
+    assert run(place)[:2] == two
+
+
+def test_another_recipe_data_or_training_is_refused(place):
+    run(place, "--episodes", "1")
+    with pytest.raises(UserError, match=r"recipe temp_trans = 0.01, and now it is 0.5"):
+        run(place, "--temp_trans", "0.5")
+    with pytest.raises(UserError, match="train first"):
+        run_episodes.main(flags(place, "--name", "untrained"))
+    episodes = Split(place / "data", "intra").episodes(5, 1)
+    episodes.write_text(episodes.read_text().replace("word1", "word2", 1))
+    with pytest.raises(UserError, match="data episodes"):
+        run(place)
+
+
+def test_a_broken_episode_is_named_and_what_was_computed_stays(place):
+    done = run(place, "--episodes", "2")
+    episodes = Split(place / "data", "intra").episodes(5, 1)
+    lines = episodes.read_text().splitlines()
+    episodes.write_text("\n".join([*lines[:3], lines[3].replace("organization-other", "organization-new"), *lines[4:]]))
+    with pytest.raises(UserError, match=r"test_5_1.jsonl, line 4: the label `organization-new`"):
+        run(place)
+    episodes.write_text("\n".join([*lines, ""]))
+    assert run(place)[:2] == done
+
+
+def test_two_runs_do_not_write_one_directory(place):
+    with locked(place / "out/intra/tiny/5-1"), pytest.raises(UserError, match="written by another run"):
+        run(place)
+
+
+def test_max_length_beyond_the_encoder_is_refused(place):
+    with pytest.raises(UserError, match="--max_length 129 is more than the 128 positions"):
+        train_source.main(flags(place, "--name", "long", "--max_length", "129"))
+
+
+@pytest.mark.parametrize("flag", ["nnshot", "structshot", "protobert", "no_viterbi"])
+def test_baselines_run_beside_each_other(place, flag):
+    lines = run(place, *(["--no_viterbi"] if flag == "no_viterbi" else ["--method", flag]), name=f"5-1-{flag}")
+    assert all((line["steps"] == 0) == (flag != "no_viterbi") for line in lines)
+    f1 = micro_prf(sum(total(line["full"]) for line in lines))[2]
+    assert f1 > 10  # the labels are learnt from names of their types alone: chance is near zero
+
+
+def test_the_log_reads_on_and_leaves_half_lines(tmp_path):
+    log, other = EpisodeLog(tmp_path / "episodes.jsonl"), EpisodeLog(tmp_path / "episodes.jsonl")
+    log.repair()
+    for index in (4, 1):
+        other.append({"index": index})
+    assert sorted(log.read()) == [1, 4]
+    with open(log.path, "a") as file:
+        file.write('{"index": 7')
+    assert sorted(log.read()) == [1, 4]
+    other.repair()
+    assert [json.loads(line)["index"] for line in log.path.read_text().splitlines()] == [1, 4]
+
+
+def test_calc_micro_shows_finished_settings_beside_the_published_rows(place, capsys):
+    lines = run(place)
+    run(place, "--method", "nnshot", name="5-1-nnshot")
+    shutil.copytree(place / "out/intra/tiny/5-1", place / "out/intra/tiny/5-1-no_viterbi")
+    (place / "out/intra/tiny/5-1-no_viterbi/summary.json").unlink()
+    capsys.readouterr()
+    calc_micro.main(["tiny", "intra", "--output", f"{place}/out", "--scoring", "published", "--skip_episodes", "2"])
+    out = capsys.readouterr().out
+    precision, recall, f1 = micro_prf(sum(total(line["published"]) for line in lines[2:]))
+    assert f"| intra 5-1 | 4 | {precision:.2f} | {recall:.2f} | {f1:.2f} |" in out
+    assert "40.43 | 47.20 |" in out and "| intra 5-1-nnshot | 4 |" in out
+    assert "intra 5-1-no_viterbi is not finished" in out and "religion " in out
+    with pytest.raises(UserError, match="no run of the name nobody"):
+        calc_micro.main(["nobody", "--output", f"{place}/out"])
+
+
+def test_compare(place, capsys):
+    """A run against itself is no different; against one that finds less it is, and the plot is drawn."""
+    run(place)
+    good = place / "out/intra/tiny/5-1"
+    worse = place / "out/intra/worse/5-1"
+    shutil.copytree(good, worse)
+    records = [json.loads(line) for line in (good / "episodes.jsonl").read_text().splitlines()]
+    for record in records:
+        record["full"] = {kind: [0, found, gold] for kind, (_, found, gold) in record["full"].items()}
+    (worse / "episodes.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    output = ["--output", f"{place}/comparison"]
+    compare.main([f"{good},{good}", str(good), *output])
+    result = json.loads((place / "comparison.json").read_text())
+    assert result["all"]["difference"] == 0 and result["all"]["p_value"] == 1
+    compare.main([str(worse), str(good), *output, "--plot_format", "png"])
+    result = json.loads((place / "comparison.json").read_text())
+    f1 = micro_prf(read_run(good).counts("full").sum(0))[2]
+    assert (result["all"]["f1_a"], result["all"]["f1_b"]) == (0, pytest.approx(f1))
+    assert (
+        result["all"]["low"] > 0 and result["all"]["p_value"] < 0.05 and set(result["types"]) == set(cases.TEST_TYPES)
+    )
+    assert (place / "comparison.svg").stat().st_size > 1000 and (place / "comparison.png").stat().st_size > 1000
+
+
+def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
+    run(place)
+    run(place, "--method", "structshot", name="5-1-structshot")
+    folder = place / "out/intra/tiny"
+    with pytest.raises(UserError, match="differ in recipe method"):
+        compare.main([f"{folder}/5-1", f"{folder}/5-1-structshot"])
+    shutil.copytree(folder / "5-1", folder / "other")
+    log = folder / "other" / "episodes.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(UserError, match=r"different episodes \(6, 5\)"):
+        compare.main([f"{folder}/5-1", f"{folder}/other"])
+    made = json.loads((folder / "other" / "run.json").read_text())
+    made["data"]["version"] = "another release"
+    (folder / "other" / "run.json").write_text(json.dumps(made))
+    with pytest.raises(UserError, match="differ in data version"):
+        compare.main([f"{folder}/5-1", f"{folder}/other"])
+    with pytest.raises(UserError, match="holds no run"):
+        compare.main([f"{folder}/5-1", f"{folder}/nothing"])
+
+
+def bash(script, *arguments, **variables):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **variables}
+    command = ["bash", str(SCRIPTS / script), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_episodes_and_count_as_one(place):
+    expected = run(place)
+    shutil.rmtree(place / "out/intra/tiny/5-1")
+    variables = {"MODEL": f"{place}/encoder", "DATA": f"{place}/data", "OUTPUT": f"{place}/out", "PROCESSES": "2"}
+    arguments = ["intra", "0", "5", "1", "tiny", "--batch_size", "8", "--device", "cpu"]
+    done = bash("exec_container.sh", *arguments, **variables)
+    assert done.returncode == 0, done.stderr
+    assert "6 episodes, full scoring" in done.stdout and "kept" in done.stdout
+    assert run(place) == expected
+    assert bash("calc_micro.sh", "tiny", OUTPUT=f"{place}/out").stdout.count("| intra 5-1 |") == 1
+    mistaken = bash("exec_container.sh", *arguments, **{**variables, "DATA": f"{place}/nowhere"})
+    assert mistaken.returncode == 2
+    assert mistaken.stderr.startswith("error: ") and "nowhere" in mistaken.stderr
+
+
+@pytest.mark.skipif(not (SHARED / "few-nerd").exists(), reason="the real episodes are not here")
+def test_real_episodes(tmp_path):
+    """Five real 5-way 1-shot episodes; gold entities counted anew from the file, words split into pieces."""
+    data = tmp_path / "data"
+    (data / "intra").mkdir(parents=True)
+    for part in ("train", "test"):
+        shutil.copy(SHARED / f"few-nerd/intra/labels_{part}.txt", data / "intra")
+    sentences = list(islice(read_columns(SHARED / "few-nerd/intra/train.txt"), 64))
+    for sentence in sentences:
+        pairs = zip(sentence.words, sentence.labels, strict=True)
+        with open(data / "intra/train.txt", "a") as file:
+            file.write("".join(f"{word}\t{label}\n" for word, label in pairs) + "\n")
+    (data / "episode-data").mkdir()
+    (data / "episode-data/intra").symlink_to(SHARED / "few-nerd/episode-data/intra")
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    frequent = sorted({word for sentence in sentences for word in sentence.words if word.isalpha()})
+    cases.write_encoder(tmp_path / "encoder", dict.fromkeys([*letters, *(f"##{c}" for c in letters), *frequent]))
+    train_source.main(flags(tmp_path, "--batch_size", "16"))
+    lines = run(tmp_path, "--episodes", "5")
+    for scoring in ("full", "published"):
+        gold = 0
+        for episode in islice(read_episodes(Split(data, "intra").episodes(5, 1)), 5):
+            for sentence in episode.query:
+                names = ["O", *(n if scoring == "full" else n.split("-", 1)[-1] for n in sentence.labels)]
+                gold += sum(b != "O" and a != b for a, b in pairwise(names))
+        table = np.array([total(line[scoring]) for line in lines])
+        assert len(lines) == 5 and table[:, 2].sum() == gold and table[:, 1].sum() > 0
