@@ -99,6 +99,11 @@ def test_a_perfect_and_an_empty_typing():
     assert (nothing.v_measure, nothing.nmi, nothing.purity) == pytest.approx((0, 0, 2 / 3))
 
 
+def test_a_file_of_entities_alone_has_no_others():
+    found = measure(np.array([1, 0]), tokens_of(["person", "location"]), True)
+    assert (found.typed_entities, found.typed_others, found.ratio) == (0.5, None, None)
+
+
 def test_both_controls(labelled_file, tiny_model, tiny_tokenizer, tiny_encoder):
     tokens = load_labelled(labelled_file, tiny_tokenizer, 64, 10, seed=0)
     results = agreement(tiny_model, tiny_tokenizer, tokens, str(tiny_encoder), seed=0)

@@ -30,7 +30,7 @@ class Measures:
     purity: float
     typed_entities: float | None = None  # share of entity tokens that are typed; None where all clusters are alike
     typed_others: float | None = None
-    ratio: float | None = None  # of the two
+    ratio: float | None = None  # of the two; None where no other token is typed
 
 
 @dataclass
@@ -94,7 +94,9 @@ class LabelledTokens:
 def load_labelled(
     path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int
 ) -> LabelledTokens:
-    """At most so many sentences of a labelled file, drawn without replacement; words behind `max_length` are left out.
+    """At most so many sentences of a labelled file, drawn without replacement.
+
+    Words behind `max_length`, and those of which the tokenizer makes nothing, are left out.
 
     Raises:
         UserError: the file is not in the format, or no drawn sentence has an entity of two different types.
@@ -132,9 +134,11 @@ def measure(clusters: np.ndarray, tokens: LabelledTokens, zero_is_untyped: bool)
         purity=float(contingency_matrix(gold, found).max(axis=0).sum() / len(gold)),
     )
     if zero_is_untyped:
-        typed_entities, typed_others = (found > 0).mean(), (clusters[~entity] > 0).mean()
-        measures.typed_entities, measures.typed_others = float(typed_entities), float(typed_others)
-        measures.ratio = float(typed_entities / typed_others) if typed_others else None
+        measures.typed_entities = float((found > 0).mean())
+        if not entity.all():
+            measures.typed_others = float((clusters[~entity] > 0).mean())
+        if measures.typed_others:
+            measures.ratio = measures.typed_entities / measures.typed_others
     return measures
 
 
