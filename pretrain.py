@@ -262,9 +262,10 @@ def main(argv: list[str]) -> None:
                 optimizer.step()
                 optimizer.zero_grad()
             figures[:-1] += torch.stack([loss, *parts]).detach() / accumulation
-        if accelerator.scaler is not None and optimizer.step_was_skipped:  # and the loss will be scaled down
-            skipped += 1
-            figures[-1] = 0
+        if accelerator.scaler is not None:  # it leaves out a step whose gradient overflows, and scales the loss down
+            overflowed = ~figures[-1].isfinite()  # the fused AdamW hides this from `optimizer.step_was_skipped`
+            skipped += overflowed
+            figures[-1].masked_fill_(overflowed, 0)
         window += figures
         done = step + 1
         last = done == args.max_steps
@@ -284,7 +285,8 @@ def main(argv: list[str]) -> None:
             logged = done
             progress.set_postfix({name: f"{value:.3g}" for name, value in means.items() if "loss" in name})
             if main_process:
-                log.write(done, means | {"tau": tau, "learning_rate": learning_rate})
+                overflows = {} if accelerator.scaler is None else {"skipped_steps": int(skipped)}
+                log.write(done, means | {"tau": tau, "learning_rate": learning_rate} | overflows)
             if not mlm_only and (problem := collapse_watch.look(means["share_typed"], means["type_perplexity"])):
                 say(f"warning: step {done}: {problem}")
         if last or done % args.eval_steps == 0:
@@ -294,7 +296,7 @@ def main(argv: list[str]) -> None:
             if main_process:
                 log.sync()
                 scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-                state = {"window": window.tolist(), "scaler": scaler, "skipped": skipped}
+                state = {"window": window.tolist(), "scaler": scaler, "skipped": int(skipped)}
                 checkpoints.save_step(run_directory, done, plain_model, tokenizer, optimizer, state, args.keep_last)
         if stopping and not last:
             break
@@ -303,7 +305,7 @@ def main(argv: list[str]) -> None:
 
     # --- the end --------------------------------------------------------------------------------------------------
     if skipped:
-        say(f"{skipped} steps were left out because their fp16 gradients overflowed")
+        say(f"{int(skipped)} steps were left out because their fp16 gradients overflowed")
     if main_process:
         with checkpoints.clear_disk_errors(run_directory):
             log.close()
