@@ -200,9 +200,8 @@ def main() -> None:
         )
     print(f"matrix product peak {peak / 1e9:.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP of useful work a real token")
     ours = runs.get("packed", [])
-    pairs = [
-        b["tokens"] / b["seconds"] / (a["tokens"] / a["seconds"]) for a, b in zip(runs.get("plain", []), ours, strict=False)
-    ]
+    rates = {form: [r["tokens"] / r["seconds"] for r in rounds] for form, rounds in runs.items()}
+    pairs = [b / a for a, b in zip(rates.get("plain", []), rates.get("packed", []), strict=False)]
     print(
         json.dumps(
             {

@@ -47,14 +47,14 @@ def validate(
     """
     was_training = model.training
     model.eval()
-    batch_size = min(batch_size, len(dataset))
+    batch_size = max(min(batch_size, len(dataset)), accelerator.num_processes)  # every process gets a sentence
     batches = Batches(
         dataset, tokenizer, batch_size, max_length, 0, accelerator.process_index, accelerator.num_processes
     )
     losses = ["mlm_loss"]
     if not mlm_only:
         losses += ["reconstruction_loss", "sparsity_loss", "kl_loss", "share_typed"]
-    count = len(dataset) // batch_size
+    count = max(1, len(dataset) // batch_size)
     sums = torch.zeros(len(losses), device=accelerator.device)
     hits = torch.zeros(4, device=accelerator.device)  # right and counted: of the MLM, of the reconstruction
     p: torch.Tensor | float = 0.0
