@@ -67,7 +67,7 @@ def test_lines_hold_both_scorings_and_the_predictions_that_they_count(place):
     episodes = list(read_episodes(Split(place / "data", "intra").episodes(5, 1)))
     assert [line["index"] for line in lines] == list(range(6))
     for line, episode in zip(lines, episodes, strict=True):
-        assert line["steps"] >= 2 and line["unknown_words"] == line["cut_words"] == 0
+        assert line["steps"] >= 2 and line["unknown_words"] == line["cut_words"] == line["empty_support"] == 0
         predicted = [label for tags in line["predictions"] for label in ["O", *tags]]
         starts = sum(b != "O" and a != b for a, b in pairwise(predicted))
         assert total(line["full"])[1] == starts
@@ -247,7 +247,8 @@ def bash(script, *arguments, **variables):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_episodes_and_count_as_one(place):
+def test_the_scripts_with_two_processes(place):
+    """The same lines as one process writes, and one line for a mistake."""
     expected = run(place)
     shutil.rmtree(place / "out/intra/tiny/5-1")
     variables = {"MODEL": f"{place}/encoder", "DATA": f"{place}/data", "OUTPUT": f"{place}/out", "PROCESSES": "2"}
@@ -257,9 +258,31 @@ def test_two_processes_share_the_episodes_and_count_as_one(place):
     assert "6 episodes, full scoring" in done.stdout and "kept" in done.stdout
     assert run(place) == expected
     assert bash("calc_micro.sh", "tiny", OUTPUT=f"{place}/out").stdout.count("| intra 5-1 |") == 1
-    mistaken = bash("exec_container.sh", *arguments, **{**variables, "DATA": f"{place}/nowhere"})
-    assert mistaken.returncode == 2
-    assert mistaken.stderr.startswith("error: ") and "nowhere" in mistaken.stderr
+    mistaken = bash("exec_container.sh", *arguments, "--temp_trans", "0.5", **variables)
+    assert mistaken.returncode == 2 and "temp_trans" in mistaken.stderr and "Traceback" not in mistaken.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_episodes_too(place):
+    expected = run(place)
+    shutil.rmtree(place / "out/intra/tiny/5-1")
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "container.run_episodes"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPTS)}
+    subprocess.run([sys.executable, "-m", *launch, *flags(place)], env=environment, check=True, timeout=600)
+    assert run(place) == expected
+
+
+def test_a_process_that_dies_loses_only_its_own_episodes(place, monkeypatch):
+    """The second of two processes ends at once; what the first counted stays, and the next start goes on."""
+    expected = run(place)
+    shutil.rmtree(place / "out/intra/tiny/5-1")
+    shares = []
+    monkeypatch.setattr("container.run_episodes.start", lambda share: shares.extend(share) or [])
+    with pytest.raises(UserError, match="3 episodes are missing"):
+        run(place, "--processes", "2")
+    assert shares[0][0] == [1, 3, 5] and not (place / "out/intra/tiny/5-1/summary.json").exists()
+    monkeypatch.undo()
+    assert run(place) == expected
 
 
 @pytest.mark.skipif(not (SHARED / "few-nerd").exists(), reason="the real episodes are not here")

@@ -13,7 +13,5 @@ ARGUMENTS=(--type "$TYPE" --way "$WAY" --shot "$SHOT" --name "$NAME"
 if ! nvidia-smi -L > /dev/null 2>&1; then # a GPU takes one process; a CPU one for each core, up to four
     PROCESSES=${PROCESSES:-$(nproc | awk '{ print $1 < 4 ? $1 : 4 }')}
 fi
-LAUNCH=()
-[ "${PROCESSES:-1}" = 1 ] || LAUNCH=(-m torch.distributed.run --standalone --nproc_per_node "$PROCESSES")
 python -m container.train_source "${ARGUMENTS[@]}"
-python "${LAUNCH[@]}" -m container.run_episodes "${ARGUMENTS[@]}"
+python -m container.run_episodes --processes "${PROCESSES:-1}" "${ARGUMENTS[@]}"

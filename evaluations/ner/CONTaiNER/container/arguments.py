@@ -39,6 +39,7 @@ def parse_args(argv: list[str], description: str) -> argparse.Namespace:
     add("--no_viterbi", action="store_true", help="tag by the nearest neighbour alone")
     add("--temp_trans", type=float, default=0.01, help="power of the transition probabilities")
     add("--max_steps", type=int, default=100, help="fine-tuning steps at most, should the loss never rise")
+    add("--processes", type=int, default=1, help="that share the episodes (torchrun and accelerate launch say it)")
     add("--threads", type=int, default=1, help="per process on the CPU; another number rounds otherwise")
     add("--scoring", choices=SCORINGS, default="full", help="which score to show; both are stored")
     add("--predictions", action="store_true", help="store the predicted labels of every episode too")

@@ -1,6 +1,7 @@
 """Run the test episodes of one Few-NERD setting, by one process or several (torchrun, accelerate launch) together."""
 
 import json
+import multiprocessing
 import os
 import time
 from argparse import Namespace
@@ -28,25 +29,41 @@ RECIPE = ("type", "way", "shot", "method", "no_viterbi", "seed", "distance", "le
 
 def main(argv: list[str]) -> None:
     args = parse_args(argv, __doc__)
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if processes > 1:
+    rank, launched = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if launched > 1:
         distributed.init_process_group("gloo")
+        args.processes = launched
     split, folder = Split(args.data, args.type), args.output / args.type / args.name / variant(args)
     labels = read_labels(split.labels("test"))
     episodes = list(islice(read_episodes(split.episodes(args.way, args.shot), set(labels)), args.episodes))
     log = EpisodeLog(folder / "episodes.jsonl")
     with locked(folder) if rank == 0 else nullcontext():
         todo = [prepare(folder, split, args, log, len(episodes)) if rank == 0 else []]
-        if processes > 1:
+        if launched > 1:
             distributed.broadcast_object_list(todo)
+        shares = [
+            (todo[0][first :: args.processes], first, episodes, labels, log, args) for first in range(args.processes)
+        ]
         if todo[0]:
-            run_share(todo[0][rank::processes], episodes, labels, log, args)
+            others = [] if launched > 1 else start(shares[1:])
+            run_share(*shares[rank])
+            for process in others:
+                process.join()
         elif rank == 0:
             print(f"{folder}: all {len(episodes)} episodes were done before")
-        if processes > 1:
+        if launched > 1:
             distributed.barrier()
         if rank == 0:
-            finish(folder, log, args)
+            finish(folder, log, args, len(episodes))
+
+
+def start(shares: list[tuple]) -> list:
+    """Start a process for each of the shares that have an episode."""
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=run_share, args=share, daemon=True) for share in shares if share[0]]
+    for process in processes:
+        process.start()
+    return processes
 
 
 def variant(args: Namespace) -> str:
@@ -80,46 +97,57 @@ def prepare(folder: Path, split: Split, args: Namespace, log: EpisodeLog, number
     return [index for index in range(number) if index not in done]
 
 
-def run_share(todo: list[int], episodes: list[Episode], labels: list[str], log: EpisodeLog, args: Namespace) -> None:
-    """Run this process's episodes and append each to the log; the first process shows how far all of them are."""
+def run_share(
+    todo: list[int], rank: int, episodes: list[Episode], labels: list[str], log: EpisodeLog, args: Namespace
+) -> None:
+    """Run this process's episodes and append each to the log; process 0 shows how far all of them are."""
     torch.set_num_threads(args.threads)
     source = log.path.parent.parent / "source"
     model, tokenizer = load(source)
     words = WordPieces(tokenizer, args.max_length)
     statistics = json.loads((source / "source.json").read_text())["transitions"]
-    tagger = Tagger(model.to(device(args)), words, labels, statistics, args)
-    first = int(os.environ.get("RANK", 0)) == 0
-    bar = tqdm(total=len(episodes), initial=len(log.read()), unit="episode", disable=not first)
+    tagger = Tagger(model.to(device(args, rank)), words, labels, statistics, args)
+    parent = multiprocessing.parent_process()
+    bar = tqdm(total=len(episodes), initial=len(log.read()), unit="episode", disable=rank > 0)
     for index in todo:
+        if parent and not parent.is_alive():  # killed: its lock is gone, and another run may begin
+            return
         begin, unknown, cut = time.perf_counter(), words.unknown, words.cut
         episode = episodes[index]
         outcome = tagger.run(index, episode)
         gold = [sentence.labels for sentence in episode.query]
         record = {"index": index, **{scoring: entity_counts(gold, outcome.labels, scoring) for scoring in SCORINGS}}
         record |= {"steps": len(outcome.losses), "unknown_words": words.unknown - unknown, "cut_words": words.cut - cut}
+        record["empty_support"] = int(not any(sentence.words for sentence in episode.support))
         if args.predictions:
             record["predictions"] = outcome.labels
         log.append(record | {"seconds": round(time.perf_counter() - begin, 3)})
-        if first:
+        if rank == 0:
             records = log.read()
             bar.set_postfix_str(f"F1 {micro_prf(counts(records, args.scoring).sum(0))[2]:.2f}", refresh=False)
             bar.update(len(records) - bar.n)
     bar.close()
 
 
-def device(args: Namespace) -> torch.device:
-    """The device of this process: several processes share the visible GPUs."""
+def device(args: Namespace, rank: int) -> torch.device:
+    """The device of a process: several processes share the visible GPUs of their machine."""
     if args.device != "cuda":
         return torch.device(args.device)
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
 
 
-def finish(folder: Path, log: EpisodeLog, args: Namespace) -> None:
-    """Order the log, write the summary and print its line."""
-    log.repair()  # several processes wrote in the order of finishing
+def finish(folder: Path, log: EpisodeLog, args: Namespace, number: int) -> None:
+    """Order the log, write the summary and print its line.
+
+    Raises:
+        UserError: episodes are missing, because a process ended early.
+    """
     records = log.read().values()
+    if missing := number - sum(record["index"] < number for record in records):
+        raise UserError(f"{log.path}: {missing} episodes are missing, a process ended early; start again to go on")
+    log.repair()  # several processes wrote in the order of finishing
     summary = {"episodes": len(records)}
-    for key in ("steps", "seconds", "unknown_words", "cut_words"):
+    for key in ("steps", "seconds", "unknown_words", "cut_words", "empty_support"):
         summary[key] = round(sum(record[key] for record in records), 3)
     for scoring in SCORINGS:
         table = counts(log.read(), scoring)
