@@ -271,7 +271,9 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(published, tmp_path
     assert proof.exists()
 
 
-@pytest.mark.parametrize("value", [[torch.zeros(2)], torch.zeros(2), {"a": 1}, {"a": {"b": torch.zeros(2)}}, {1: torch.zeros(2)}])
+@pytest.mark.parametrize(
+    "value", [[torch.zeros(2)], torch.zeros(2), {"a": 1}, {"a": {"b": torch.zeros(2)}}, {1: torch.zeros(2)}]
+)
 def test_a_pickle_that_is_no_state_dict(published, value):
     torch.save(value, published / "pytorch_model.bin")
     with pytest.raises(UserError, match="holds no state dict"):
