@@ -1,0 +1,300 @@
+"""data/batches.py and data/corpus.py: masking, packing, the batch of a step, and files that are no corpus."""
+
+import gzip
+import math
+from collections import Counter
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.files import sha256_of
+from data.batches import Batches, first_fit_decreasing, mask_tokens, pack
+from data.corpus import load_corpus
+
+# --- masking ----------------------------------------------------------------------------------------------------------
+
+
+def assert_share(count, total, share):
+    """Within five standard deviations of a binomial variable's mean."""
+    assert abs(count - total * share) < 5 * math.sqrt(total * share * (1 - share)), f"{count / total} is not {share}"
+
+
+def test_masking_statistics(tiny_tokenizer):
+    generator = np.random.default_rng(0)
+    n, first = 400_000, 5  # ids 0 to 4 are special
+    ids = generator.integers(first, len(tiny_tokenizer), size=n)
+    special = generator.random(n) < 0.1
+    ids[special] = generator.integers(first, size=special.sum())
+    original = ids.copy()
+    masked, labels = mask_tokens(ids, tiny_tokenizer, generator)
+    assert (ids == original).all()
+
+    selected = labels != -100
+    assert not selected[special].any()
+    assert (labels[selected] == ids[selected]).all() and (masked[~selected] == ids[~selected]).all()
+    assert_share(selected.sum(), (~special).sum(), 0.15)
+    count, vocabulary = selected.sum(), len(tiny_tokenizer)
+    became_mask = masked[selected] == tiny_tokenizer.mask_token_id
+    assert_share(became_mask.sum(), count, 0.8 + 0.1 / vocabulary)
+    assert_share((masked[selected] == ids[selected]).sum(), count, 0.1 + 0.1 / vocabulary)
+    # the rest is uniform over the vocabulary
+    random = masked[selected][~became_mask & (masked[selected] != ids[selected])]
+    counts = np.bincount(random, minlength=vocabulary)[first:]
+    assert (abs(counts - counts.mean()) < 5 * math.sqrt(counts.mean())).all()
+
+
+def test_neighbours_are_masked_independently(tiny_tokenizer):
+    n = 200_000
+    _, labels = mask_tokens(np.full(n, 50), tiny_tokenizer, np.random.default_rng(1))
+    selected = labels != -100
+    assert_share((selected[1:] & selected[:-1]).sum(), n - 1, 0.15**2)
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 128).flatmap(lambda width: st.tuples(st.just(width), st.lists(st.integers(1, width), min_size=1)))
+)
+def test_packing_properties(case):
+    width, lengths = case
+    rows = pack(lengths, width)
+    used = [sum(lengths[i] for i in row) for row in rows]
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))  # each sentence exactly once
+    assert max(used) <= width
+    assert len(rows) <= len(first_fit_decreasing(lengths, width))
+    assert len(rows) >= math.ceil(sum(lengths) / width)
+    # no more padding than with full-width rows
+    assert len(rows) * max(used) <= len(first_fit_decreasing(lengths, width)) * width
+
+
+def test_packing_is_deterministic_and_known():
+    assert first_fit_decreasing([3, 5, 2, 4], 7) == [[1, 2], [3, 0]]
+    assert pack([3, 5, 2, 4], 100) == [[1, 3, 0, 2]]
+    assert pack([7], 128) == [[0]]
+    assert pack([5, 5, 5], 9) == [[0], [1], [2]]  # three rows it must be; the width is then 5
+
+
+def test_hardly_any_padding_on_lengths_like_those_of_news():
+    generator = np.random.default_rng(0)
+    packed, padded = [], []
+    for _ in range(50):
+        lengths = np.clip(generator.lognormal(3.2, 0.5, size=32).astype(int) + 2, 3, 128)  # median 26 tokens
+        rows = pack(lengths, 128)
+        width = max(sum(lengths[i] for i in row) for row in rows)
+        packed.append(lengths.sum() / (len(rows) * width))
+        padded.append(lengths.mean() / lengths.max())
+    assert np.mean(padded) < 0.5  # one sentence a row is mostly padding
+    assert np.mean(packed) > 0.97 and min(packed) > 0.94
+
+
+# --- the batch of a step ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """60 sentences of 3 to 42 tokens; the second token tells them apart."""
+    generator = np.random.default_rng(0)
+    sentences = [[2, 5 + i, *generator.integers(70, 160, size=generator.integers(0, 40)), 3] for i in range(60)]
+    return Dataset.from_dict({"line": range(1, 61), "input_ids": sentences})
+
+
+def sentences_of(batch):
+    """The sentences in a batch as a multiset of (ids, masked ids, labels)."""
+    found = Counter()
+    for row in range(len(batch["input_ids"])):
+        numbers = batch["attention_mask"][row]
+        for number in range(1, numbers.max() + 1):
+            here = numbers == number
+            names = ("input_ids", "masked_input_ids", "mlm_labels")
+            found[tuple(tuple(batch[name][row][here].tolist()) for name in names)] += 1
+    return found
+
+
+def test_a_batch_is_tensors_and_consistent(dataset, tiny_tokenizer):
+    batches = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3)
+    for step in range(10):
+        batch = batches[step]
+        assert all(isinstance(value, torch.Tensor) and value.dtype == torch.int64 for value in batch.values())
+        ids, mask, labels = batch["input_ids"], batch["attention_mask"], batch["mlm_labels"]
+        assert ids.shape == mask.shape == labels.shape == batch["masked_input_ids"].shape
+        assert ids.shape[1] <= 64
+        padding = mask == 0
+        assert (ids[padding] == 0).all() and (batch["masked_input_ids"][padding] == 0).all()
+        assert (labels[padding] == -100).all()
+        for numbers in mask.tolist():  # 1 1 1 2 2 3 0 0: sentences in order, padding last
+            real = [number for number in numbers if number]
+            assert real == sorted(real) and numbers == real + [0] * (len(numbers) - len(real))
+            assert set(real) == set(range(1, max(real) + 1))
+        assert torch.equal(batch["mlm_positions"], (labels != -100).flatten().nonzero().squeeze(1))
+        expected = Counter(tuple(dataset[i]["input_ids"]) for i in batches.rows_of(step))
+        assert Counter(ids for ids, _, _ in sentences_of(batch).elements()) == expected
+
+
+def test_batches_are_a_function_of_the_step(dataset, tiny_tokenizer):
+    def batches(seed=3):
+        return Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=seed)
+
+    one_object, forwards = batches(), {}
+    for step in range(12):
+        forwards[step] = one_object[step]
+    for step in (11, 2, 7, 2):  # backwards, twice, across epochs, in a new object
+        for name, tensor in batches()[step].items():
+            assert torch.equal(tensor, forwards[step][name])
+            assert torch.equal(one_object[step][name], forwards[step][name])
+    assert sentences_of(batches(seed=4)[0]) != sentences_of(forwards[0])
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_the_batch_of_one(dataset, tiny_tokenizer, packed, world_size):
+    alone = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3)
+    ranks = [
+        Batches(dataset, tiny_tokenizer, 16, 64, seed=3, rank=rank, world_size=world_size, packed=packed)
+        for rank in range(world_size)
+    ]
+    for step in range(8):
+        parts = [sentences_of(rank[step]) for rank in ranks]
+        assert sum(parts, Counter()) == sentences_of(alone[step])  # the same sentences with the same masks
+        assert [part.total() for part in parts] == [16 // world_size] * world_size
+
+
+def test_an_epoch_has_each_sentence_once(dataset, tiny_tokenizer):
+    batches = Batches(dataset, tiny_tokenizer, batch_size=7, max_length=64, seed=3)  # 60 is no multiple of 7
+    drawn = [row for step in range(60 * 3 // 7 + 1) for row in batches.rows_of(step)]
+    epochs = [drawn[start : start + 60] for start in (0, 60, 120)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(60))
+    assert epochs[0] != epochs[1] != epochs[2] and epochs[0] != list(range(60))
+
+
+def test_a_sentence_is_masked_anew_in_each_epoch(dataset, tiny_tokenizer):
+    batches = Batches(dataset, tiny_tokenizer, batch_size=60, max_length=64, seed=3)
+    masks = [{ids: labels for ids, _, labels in sentences_of(batches[epoch])} for epoch in range(2)]
+    assert masks[0].keys() == masks[1].keys()
+    longest = max(masks[0], key=len)
+    assert masks[0][longest] != masks[1][longest]
+
+
+def test_packed_and_padded_hold_the_same(dataset, tiny_tokenizer):
+    packed = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3)[5]
+    padded = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3, packed=False)[5]
+    assert sentences_of(packed) == sentences_of(padded)
+    assert len(padded["input_ids"]) == 16 > len(packed["input_ids"])
+    assert packed["input_ids"].numel() < padded["input_ids"].numel()
+
+
+# --- corpora ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="corpus.txt"):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return write
+
+
+def read(path, tokenizer, max_length=64):
+    dataset, _ = load_corpus(path, tokenizer, max_length)
+    return [(row["line"], tokenizer.decode(row["input_ids"], skip_special_tokens=True)) for row in dataset]
+
+
+LINES = [(1, "he won."), (2, "prices rose again."), (5, "officials say.")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"He won.\nPrices rose again.\n\n  \t \nOfficials say.\n",
+        b"He won.\nPrices rose again.\n\n\nOfficials say.",  # no final newline: no character is lost
+        b"He won.\r\nPrices rose again.\r\n\r\n\r\nOfficials say.\r\n",
+        b"\xef\xbb\xbfHe won.\nPrices rose again.\n\n\nOfficials say.\n\n\n",
+        "He won.\nPrices rose again.\n\u3000\n\u200b\nOfficials say.".encode(),  # U+200B is no token
+    ],
+    ids=["plain", "no final newline", "CRLF", "BOM", "wide blanks"],
+)
+def test_lines_and_their_numbers(write, tiny_tokenizer, content):
+    assert read(write(content), tiny_tokenizer) == LINES
+    assert read(write(gzip.compress(content), "corpus.gz"), tiny_tokenizer) == LINES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no sentence"),
+        (b"\n \n\r\n\t\n", "holds no sentence"),
+        (b"he won\n\x00\x01\x02\xff", "line 2: a NUL byte"),
+        (b"he won\n\nhe w\xf6n\n", "line 3: not valid UTF-8"),
+        (b"he won\n" + b"word " * 2_000_000, "line 2: over 1,000,000 bytes"),
+        (b"he won\n" * 3000 + b"\xff\n", "line 3001: not valid UTF-8"),
+    ],
+    ids=["empty", "blank", "binary", "not UTF-8", "10 MB line", "late"],
+)
+def test_files_that_are_no_corpus(write, tiny_tokenizer, content, message):
+    path = write(content)
+    for _ in range(2):  # a failure leaves nothing behind that the next attempt would take for a corpus
+        with pytest.raises(UserError) as error:
+            load_corpus(path, tiny_tokenizer, 64)
+        assert str(error.value).startswith(path) and message in str(error.value)
+    with open(path, "wb") as file:
+        file.write(b"he won .\n")
+    assert read(path, tiny_tokenizer) == [(1, "he won.")]
+
+
+def test_a_truncated_gzip_and_a_directory(write, tiny_tokenizer, tmp_path):
+    path = write(gzip.compress(b"he won .\n" * 1000)[:-20], "corpus.gz")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_corpus(path, tiny_tokenizer, 64)
+    with pytest.raises(UserError, match="is a directory"):
+        load_corpus(str(tmp_path), tiny_tokenizer, 64)
+
+
+@pytest.mark.parametrize("name", ["nowhere.txt", "voa_corpus", "nobody/nothing"])
+def test_a_missing_corpus(tiny_tokenizer, name):
+    with pytest.raises(UserError, match=f"no corpus `{name}`.* put one sentence a line"):
+        load_corpus(name, tiny_tokenizer, 64)
+
+
+def test_long_sentences_are_cut(write, tiny_tokenizer):
+    dataset, _ = load_corpus(write(b"won " * 100 + b"\nhe won\n"), tiny_tokenizer, 16)
+    assert [len(ids) for ids in dataset["input_ids"]] == [16, 4]
+    assert dataset[0]["input_ids"][-1] == tiny_tokenizer.sep_token_id
+
+
+def test_the_hash_follows_the_content_and_so_does_the_cache(write, tiny_tokenizer):
+    path = write(b"he won .\nprices rose .\n")
+    first, first_hash = load_corpus(path, tiny_tokenizer, 64)
+    assert first_hash == sha256_of(path)
+    again, again_hash = load_corpus(path, tiny_tokenizer, 64)
+    assert again_hash == first_hash
+    assert again.cache_files == first.cache_files and first.cache_files  # memory-mapped, and found again
+
+    write(b"he won .\nprices fell .\n")  # same name, same size
+    changed, changed_hash = load_corpus(path, tiny_tokenizer, 64)
+    assert changed_hash == sha256_of(path) != first_hash
+    assert changed.cache_files != first.cache_files
+    assert tiny_tokenizer.decode(changed[1]["input_ids"], skip_special_tokens=True) == "prices fell."
+    shorter, _ = load_corpus(path, tiny_tokenizer, 4)
+    assert [len(ids) for ids in shorter["input_ids"]] == [4, 4]
+
+
+def test_the_cache_is_found_whatever_the_tokenizer_did_before(write, tiny_tokenizer, monkeypatch):
+    path = write(b"he won .\nprices rose .\n")
+    load_corpus(path, tiny_tokenizer, 64)
+    tiny_tokenizer(["a", "b c"], padding="max_length", truncation=True, max_length=9)  # leaves traces in it
+
+    def no_tokenising(*_, **__):
+        raise AssertionError("the cached data set was not found")
+
+    monkeypatch.setattr(datasets.Dataset, "_map_single", no_tokenising)
+    dataset, _ = load_corpus(path, tiny_tokenizer, 64)
+    assert len(dataset) == 2
