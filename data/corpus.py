@@ -95,6 +95,8 @@ def _file_text(path: Path, sha256: str) -> Dataset:
                 yield {"line": number, "text": line}
 
     features = Features({"line": Value("int64"), "text": Value("string")})
+    if next(lines(), None) is None:  # of nothing `from_generator` makes an error
+        return Dataset.from_dict({"line": [], "text": []}, features=features)
     try:
         return Dataset.from_generator(lines, features=features, fingerprint=sha256[:16])
     except DatasetGenerationError as error:

@@ -124,13 +124,14 @@ def read_episodes(path: Path, labels: set[str] | None = None) -> Iterator[Episod
         try:
             episode = json.loads(line)
             yield Episode(*(_sentences(episode[part], part, labels, where) for part in ("support", "query")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # the last: brackets thousands deep
             raise UserError(f"{where}: not an episode in JSON: {type(error).__name__} {error}") from None
 
 
 def episode_files(support: Path) -> list[Path]:
-    """The support files `0.txt`, `1.txt`, ... of the older layout, in that order."""
-    return sorted(support.glob("*.txt"), key=lambda file: int(file.stem))
+    """The support files `0.txt`, `1.txt`, ... of the older layout, in that order; others are left out."""
+    files = (file for file in support.glob("*.txt") if file.stem.isdecimal())
+    return sorted(files, key=lambda file: int(file.stem))
 
 
 def query_file(support: Path) -> Path:
@@ -144,8 +145,9 @@ def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> li
         if len(sentence.words) != len(sentence.labels):
             sizes = f"{len(sentence.words)} words and {len(sentence.labels)} labels"
             raise UserError(f"{where}: {name} sentence {number} has {sizes}")
-        if not isinstance(sentence.words, list) or not all(isinstance(word, str) for word in sentence.words):
-            raise TypeError(f"{name} sentence {number} is no list of words")
+        for kind, texts in sentence._asdict().items():
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise TypeError(f"{name} sentence {number} has no list of {kind}")
         for label in sentence.labels:
             _check(labels, label, where)
     return sentences
