@@ -9,6 +9,7 @@ depends on the trained weights and on dropout; the rows `as many steps` take as 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -64,19 +65,18 @@ def main(argv: list[str]) -> None:
             command = [sys.executable, "-m", "container.run_episodes", "--type", args.type, "--name", args.name]
             command += ["--way", str(way), "--shot", str(shot), "--episodes", str(episodes), "--device", "cpu", *flags]
             command += ["--data", str(args.data.resolve()), "--output", folder, "--threads", str(args.threads)]
-            wall, peak = measure(command)
+            wall, usage = measure(command)
             summary = json.loads((run_folder / f"{way}-{shot}" / "summary.json").read_text())
         seconds, steps = summary["seconds"] / episodes, summary["steps"] / episodes
         per_episode, per_step = PUBLISHED[way, shot]
-        print(
-            f"{way}-{shot:<6}{what:16}{episodes:>9}{steps:>9.1f}{seconds:>10.2f}{seconds / steps:>8.3f}{peak:>9.2f}"
-            f"{wall:>10.1f}{per_episode / seconds:>10.1f}{per_step * steps / seconds:>8.1f}",
-            flush=True,
-        )
+        row = (steps, seconds, seconds / steps, usage.ru_maxrss / 2**20, wall, usage.ru_utime + usage.ru_stime)
+        times = (per_episode / seconds, per_step * steps / seconds)
+        numbers = "".join(f"{number:10.2f}" for number in (*row, *times))
+        print(f"{f'{way}-{shot}, {what}':24}{episodes:10}{numbers}", flush=True)
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak resident memory in GiB of a command, from its start to its end."""
+def measure(command: list[str]) -> tuple[float, resource.struct_rusage]:
+    """Wall seconds of a command from its start to its end, and what it used."""
     environment = {**os.environ, "OMP_NUM_THREADS": command[-1]}
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -86,7 +86,7 @@ def measure(command: list[str]) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise UserError(f"{' '.join(command)} failed: {errors[-2000:]}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 2**20
+    return time.perf_counter() - begin, usage
 
 
 if __name__ == "__main__":

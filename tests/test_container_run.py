@@ -189,7 +189,7 @@ def test_calc_micro_shows_finished_settings_beside_the_published_rows(place, cap
     out = capsys.readouterr().out
     precision, recall, f1 = micro_prf(sum(total(line["published"]) for line in lines[2:]))
     assert f"| intra 5-1 | 4 | {precision:.2f} | {recall:.2f} | {f1:.2f} |" in out
-    assert "40.43 | 47.20 |" in out and "| intra 5-1-nnshot | 4 |" in out
+    assert "40.43 | 47.20 | 60.78 | 62.48 |" in out and "| intra 5-1-nnshot | 4 |" in out
     assert "intra 5-1-no_viterbi is not finished" in out and "religion " in out
     with pytest.raises(UserError, match="no run of the name nobody"):
         calc_micro.main(["nobody", "--output", f"{place}/out"])

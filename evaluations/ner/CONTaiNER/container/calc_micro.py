@@ -8,16 +8,18 @@ from common.errors import UserError, run
 from container.data import TYPES
 from container.records import FINISHED, Run, add_selection, read_run
 
-# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5 (Ren et al. 2022, table 2)
+# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5
 PUBLISHED = {
     "CONTaiNER, BERT-base": {"intra": (40.43, 53.70, 33.84, 47.49), "inter": (55.95, 61.83, 48.35, 57.12)},
     "CONTaiNER, BERT-SparseLT": {"intra": (47.20, 59.67, 40.48, 53.04), "inter": (57.14, 66.17, 52.75, 62.43)},
+    "TadNER": {"intra": (60.78, 67.94, 55.44, 60.87), "inter": (64.83, 72.12, 64.06, 69.94)},
+    "NuNER": {"intra": (62.48, 69.16, 57.63, 62.99), "inter": (67.37, 73.50, 66.54, 71.04)},
 }
 COLUMN = {(5, 1): 0, (5, 5): 1, (10, 1): 2, (10, 5): 3}
 DIFFERENCES = """\
 Published rows: 5,000 episodes, the published training split and scorer (compare them with --scoring published).
 BERT-base: Few-NERD's first release of the episodes, learning rate 5e-5 for everything. BERT-SparseLT: the later
-release, 1e-4 (encoder 1e-5). The two differ in more than the encoder."""
+release, 1e-4 (encoder 1e-5). The two differ in more than the encoder. TadNER (2023), NuNER (2024): other methods."""
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
