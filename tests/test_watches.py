@@ -91,6 +91,8 @@ def test_each_kind_of_collapse():
         watch = CollapseWatch()
         assert watch.look(1.0, 3.9) is None, "a new typer types everything"
         assert watch.look(0.5, 3.0) is None
+        for _ in range(watch.PATIENCE - 1):
+            assert watch.look(*figures) is None, "it may pass"
         assert what in watch.look(*figures) and f"type perplexity {figures[1]:.2f}" not in what
         assert watch.look(*figures) is None, "said before"
 

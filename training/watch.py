@@ -46,17 +46,22 @@ class FiniteWatch:
 
 
 class CollapseWatch:
-    """Says once that the types have come to say nothing.
+    """Says once that the types have come to say nothing and have stayed so for some looks.
 
-    A new typer types nearly every token, so that "everything is typed" is a finding only after fewer were.
+    A new typer types nearly every token, so that "everything is typed" is a finding only after fewer were. It may
+    then type hardly any for a while, until the reconstruction asks for them.
     """
 
+    PATIENCE = 5
+
     def __init__(self) -> None:
-        self.said = False
         self.sparse_once = False
+        self.in_a_row = 0
 
     def look(self, share_typed: float, type_perplexity: float) -> str | None:
-        """A sentence with the figures (share in 0..1, perplexity from 1) at the first collapse, else None."""
+        """A sentence with the figures (share in 0..1, perplexity from 1) when a collapse has lasted, else None."""
+        if self.in_a_row == self.PATIENCE:  # said before
+            return None
         self.sparse_once |= share_typed < 0.95
         problem = None
         if share_typed < 0.01:
@@ -65,9 +70,9 @@ class CollapseWatch:
             problem = "one type is left; --gamma may be too low"
         elif share_typed > 0.999 and self.sparse_once:
             problem = "everything is typed; --beta may be too low"
-        if problem is None or self.said:
+        self.in_a_row = self.in_a_row + 1 if problem else 0
+        if self.in_a_row < self.PATIENCE:
             return None
-        self.said = True
         return f"{problem} ({100 * share_typed:.1f}% of the tokens typed, type perplexity {type_perplexity:.2f})"
 
 
