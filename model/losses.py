@@ -124,7 +124,8 @@ def sparsity_loss(p: Tensor) -> Tensor:
 
 def entropy(p: Tensor) -> Tensor:
     """H(p) in nats; `p` is (C,)."""
-    return -torch.xlogy(p, p).sum()
+    # The clamp keeps the gradient of a type whose probability has underflowed to 0 finite; xlogy's is NaN there.
+    return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum()
 
 
 def kl_loss(p: Tensor, form: str) -> Tensor:
