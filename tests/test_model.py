@@ -19,7 +19,7 @@ from transformers import (
 from common.errors import UserError
 from model import SparseLTForPreTraining
 from model.latent_typer import LatentTyper, gumbel_noise
-from model.losses import entropy, kl_loss, mean_type_probs, sparsity_loss
+from model.losses import entropy, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
 
 LOSSES = ["mlm_loss", "reconstruction_loss", "sparsity_loss", "kl_loss"]
 FIGURES = [*LOSSES, "share_typed", "type_perplexity"]
@@ -89,6 +89,15 @@ def test_both_kl_forms(p, kl):
     assert entropy(p).item() == pytest.approx(math.log(4) - kl, abs=1e-6)
 
 
+@pytest.mark.parametrize("form", ["exponential", "plain"])
+def test_a_type_that_is_never_used_leaves_gradients_finite(form):
+    logits = torch.tensor([[0.0, -200.0, 3.0], [1.0, -300.0, 0.0]], requires_grad=True)
+    p = logits.softmax(-1).mean(0)
+    assert p[1] == 0
+    kl_loss(p, form).backward()
+    assert logits.grad.isfinite().all() and (logits.grad[:, [0, 2]] != 0).all()
+
+
 def test_sparsity_is_the_log_of_the_mean_not_the_mean_of_the_logs():
     probabilities = torch.tensor([[[0.5, 0.5], [0.1, 0.9], [0.7, 0.3]]])  # (1, 3, 2), the last is padding
     p = mean_type_probs(probabilities, torch.tensor([[1, 1, 0]]))
@@ -116,6 +125,25 @@ def test_losses_by_their_definitions(tiny_model, padded):
     assert 0 < output.share_typed < 1
     tiny_model.config.kl_form = "plain"
     torch.testing.assert_close(tiny_model(**padded).kl_loss, math.log(4) - perplexity.log())
+
+
+@pytest.mark.parametrize("vocabulary", [11, 2**18])  # the second takes three blocks of logits
+def test_cross_entropy_by_blocks(vocabulary):
+    torch.manual_seed(0)
+    labels = torch.randint(vocabulary, (70,)).masked_fill(torch.rand(70) < 0.3, -100)
+    single = [torch.randn(70, 2), torch.randn(vocabulary, 2), torch.randn(vocabulary)]
+    double = [part.double().requires_grad_() for part in single]
+    expected = F.cross_entropy(F.linear(*double), labels)
+    (3 * expected).backward()
+
+    ours = [part.requires_grad_() for part in single]
+    loss = vocabulary_cross_entropy(*ours, labels)
+    (3 * loss).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    for part, reference in zip(ours, double, strict=True):
+        torch.testing.assert_close(part.grad.double(), reference.grad, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():  # validation goes another way
+        assert vocabulary_cross_entropy(*ours, labels).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_mlm_head_runs_on_the_selected_tokens_only(tiny_model, padded):
