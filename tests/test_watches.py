@@ -1,8 +1,11 @@
 """Training that goes wrong says so, and what can be known before the first step is said before it."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from data.corpus import load_corpus
 from model import SparseLTForPreTraining
 from training import preflight
 from training.checkpoints import newest_intact
-from training.watch import CollapseWatch
+from training.watch import CollapseWatch, StopSignal
 
 LONG = 20  # tokens of the sentences that a damaged encoder cannot stand
 
@@ -95,6 +98,22 @@ def test_each_kind_of_collapse():
             assert watch.look(*figures) is None, "it may pass"
         assert what in watch.look(*figures) and f"type perplexity {figures[1]:.2f}" not in what
         assert watch.look(*figures) is None, "said before"
+
+
+def test_a_second_signal_ends_at_once_but_not_a_launchers_echo(monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stop = StopSignal()
+    try:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.number == signal.SIGINT
+        now += 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    finally:
+        stop.restore()
 
 
 class CpuScaling(Accelerator):

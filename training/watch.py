@@ -1,7 +1,9 @@
 """Training that goes wrong: numbers that are not finite, types that collapse, and signals to stop."""
 
 import json
+import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -83,15 +85,22 @@ def ignore_stop_signals(worker: int) -> None:
 
 
 class StopSignal:
-    """SIGTERM and Ctrl-C ask for a stop after the step; a second one ends the process at once."""
+    """SIGTERM and Ctrl-C ask for a stop after the step; a second one, a second later, ends the process at once.
+
+    Not earlier, because launchers pass on to their processes the Ctrl-C that these got from the terminal already.
+    """
 
     def __init__(self) -> None:
         self.number = 0
+        self.asked = 0.0
         self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        self.restore()
+        if not self.number:
+            self.number, self.asked = number, time.monotonic()
+        elif time.monotonic() > self.asked + 1:
+            self.restore()
+            os.kill(os.getpid(), number)
 
     def restore(self) -> None:
         for number, handler in self.before.items():
