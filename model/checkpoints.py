@@ -114,7 +114,9 @@ def read_config(path: Path) -> dict:
     try:
         fields = json.loads((path / "config.json").read_bytes())
     except OSError:
-        raise UserError(f"{path} is not a checkpoint: it has no readable config.json") from None
+        steps = ", ".join(sorted(step.name for step in path.glob("step-*")))
+        hint = f"; an unfinished run? It has {steps}" if steps else ""
+        raise UserError(f"{path} is not a checkpoint: it has no readable config.json{hint}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}/config.json is not valid JSON: {first_line(error)}") from None
     if not isinstance(fields, dict):

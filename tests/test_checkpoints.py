@@ -170,6 +170,9 @@ def test_no_checkpoint_at_all(tmp_path, tiny_encoder):
     for directory in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(UserError, match=r"no readable config\.json"):
             load_autoencoder(directory)
+    (tmp_path / "step-40").mkdir()
+    with pytest.raises(UserError, match=r"an unfinished run\? It has step-40"):
+        load_autoencoder(tmp_path)
     with pytest.raises(UserError, match="holds no autoencoder"):  # a plain BERT
         load_autoencoder(tiny_encoder)
     tensors = load_file(tiny_encoder / "model.safetensors")
@@ -254,7 +257,7 @@ class Intruder:
         return open, (str(self.proof), "w")
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))])
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(published, tmp_path, save):
     proof = tmp_path / "intruder_was_here"
     save({"model.bert.embeddings.word_embeddings.weight": Intruder(proof)}, published / "pytorch_model.bin")
