@@ -12,6 +12,7 @@ import pytest
 import torch
 from runs import Runs, follow_files
 
+from common.errors import UserError
 from training.checkpoints import is_finished, newest_intact, remove_unfinished, save_final, save_step
 from training.optimisation import make_optimizer
 from training.records import MetricsLog
@@ -68,6 +69,22 @@ def test_a_disk_that_fills_up(runs, untouched, disk, left):
     text = runs.complete("full", output_dir=disk)
     assert f"resuming after {newest.name.replace('-', ' ')}" in text
     assert tuple((disk / "full" / file).read_bytes() for file in ("metrics.jsonl", "model.safetensors")) == untouched
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_metrics_on_a_full_disk(disk):
+    """TensorBoard's own thread fails too, sooner or later; only one sentence may come of it."""
+    log = MetricsLog(disk, resumed_after=0)
+    fill(disk, 0)
+    with pytest.raises(UserError, match=r"cannot write into .*: .* No space left on device; nothing was saved before"):
+        for step in range(10_000):
+            log.board.add_scalar("x", step, step)
+            log.board.flush()
+            log.write(step, {"loss": 1.0})
+    with pytest.raises(OSError, match="No space left"):
+        for step in range(10_000):
+            log.board.add_scalar("x", step, step)
+            log.board.flush()
 
 
 def test_too_small_a_disk_is_known_before_the_first_step(runs, disk):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def check_record(run_directory: Path, arguments: dict[str, Any], corpus_sha256: 
         raise UserError(f"{file} was started with {flags}; resume with the same flags or choose another --name")
 
 
+def leave_disk_errors_to_the_run(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread dies of a full disk, and its next call raises the same error, which the run then says."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
+
+
 class MetricsLog:
     """metrics.jsonl and the same numbers as TensorBoard scalars.
 
@@ -56,6 +63,7 @@ class MetricsLog:
 
     def __init__(self, run_directory: Path, resumed_after: int):
         self.path = run_directory / "metrics.jsonl"
+        threading.excepthook = leave_disk_errors_to_the_run
         with clear_disk_errors(run_directory):
             if self.path.exists():
                 write_atomically(self.path, "".join(self._lines_until(resumed_after) if resumed_after else []))
