@@ -65,7 +65,10 @@ def environment() -> dict[str, str | None]:
     try:
         commit = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         record["commit"] = commit.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
