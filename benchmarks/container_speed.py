@@ -1,4 +1,6 @@
-"""Seconds and memory of CONTaiNER's episodes, each row a process of its own, beside the published code's: `python -m benchmarks.container_speed`.
+"""Seconds and memory of CONTaiNER's episodes, each row a process of its own, beside the published code's.
+
+    python -m benchmarks.container_speed [--threads 2]
 
 The published code took, on the same kind of machine (CPU, 2 threads, MiniLM), 3.3 s per episode at 5-way 1-shot,
 0.5 s per fine-tuning step, and 180 s at 10-way 5-shot, 10 s per step, in 5.4 GiB. How many steps an episode takes
