@@ -179,7 +179,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         encoder_outputs: BaseModelOutput | None = None,
         **generation: Any,
     ) -> SparseLTOutput | Seq2SeqLMOutput:
-        """The four losses of a batch (paper equations 1 to 8; METHOD recipe).
+        """The four losses of a batch (paper section 3).
 
         Without `masked_input_ids` there is no `mlm_loss`; without `input_ids` the typer and the decoder do not run
         (plain masked language modelling). When both are given the encoder runs once over both.

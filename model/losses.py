@@ -88,7 +88,7 @@ class VocabularyCrossEntropy(Function):
 
 
 def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of the labelled tokens in nats; L_mlm and L_rec (paper equations 1 and 6).
+    """Mean cross entropy of the labelled tokens in nats; L_mlm and L_rec (paper section 3).
 
     Args:
         hidden: (N, D) what the vocabulary head reads.
