@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
         except Timeout:
             raise UserError(f"another run is writing to {run_directory}; choose another --name") from None
         checkpoints.remove_unfinished(run_directory)
-    started = (run_directory / "run.json").exists()
+    started = (run_directory / "run.json").exists() or bool(checkpoints.saved_steps(run_directory))
     if started and not args.resume:
         raise UserError(f"{run_directory} holds a run already; --resume continues it, or choose another --name")
 

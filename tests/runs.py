@@ -109,9 +109,9 @@ class Runs:
         """What the last run that was followed did to files."""
         return self.record.read_text().splitlines()
 
-    def follow(self, fatal: int | None = None) -> Callable[[], None]:
-        """For `before`: see `follow_files`."""
-        return partial(follow_files, self.output, self.record, fatal)
+    def follow(self, fatal: int | None = None, folder: Path | None = None) -> Callable[[], None]:
+        """For `before`: see `follow_files`; the folder is that of all runs unless given."""
+        return partial(follow_files, folder or self.output, self.record, fatal)
 
     def until(self, process: BaseProcess, condition: Callable[[], bool]) -> None:
         """Wait for the condition, which must come to hold before the run ends."""

@@ -231,6 +231,29 @@ def test_changed_flags_are_refused(runs):
     assert status == 2 and "--learning_rate 0.01 (now 0.02)" in text and "--seed 61820 (now 7)" in text
 
 
+def test_without_its_record_a_run_is_neither_resumed_nor_overwritten(runs):
+    directory = stopped(runs, "record")
+    before = {file: file.read_bytes() for file in directory.rglob("*") if file.name != "run.json" and file.is_file()}
+    record = directory / "run.json"
+    for damage in (cut, flip, Path.unlink):
+        damage(record)
+        status, text = runs("record", "--resume")
+        assert status == 2 and "Traceback" not in text
+        if damage is not flip:  # a flipped bit may also look like another flag
+            assert f"{record} is missing or damaged; the run cannot be resumed" in text
+        assert "holds a run already" in runs("record")[1]
+    assert before == {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def test_killed_while_the_corpus_is_prepared(runs, untouched):
+    for _ in range(3):
+        shutil.rmtree(runs.cache, ignore_errors=True)
+        status, text = runs("prepared", "--resume", before=runs.follow(random.randrange(24), runs.cache))
+        assert status == -signal.SIGKILL, text
+    runs.complete("prepared")
+    assert runs.result("prepared") == untouched[0]
+
+
 def test_two_runs_of_one_name(runs, untouched):
     """The second is refused while the first lives, also when the first is stopped; the dead hold nothing."""
     first = runs.start("twins")
