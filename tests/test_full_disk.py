@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def test_metrics_on_a_full_disk(disk):
         for step in range(10_000):
             log.board.add_scalar("x", step, step)
             log.board.flush()
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("tensorboard"):
+            thread.join()
 
 
 def test_too_small_a_disk_is_known_before_the_first_step(runs, disk):
