@@ -7,13 +7,10 @@ ends with the same weights as one that was not.
 """
 
 import argparse
-import os
 import re
 import signal
 import sys
 from pathlib import Path
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: the logits are 100 MB of fresh memory a step
 
 import numpy as np
 import torch

@@ -11,14 +11,12 @@ line is one JSON object.
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
