@@ -77,7 +77,8 @@ def published(tiny_model, tmp_path):
 def edit_config(directory, **fields):
     config = json.loads((directory / "config.json").read_text())
     for name, value in fields.items():
-        (config["encoder"] if name in config.get("encoder", {}) else config)[name] = value
+        encoder = config.get("encoder")  # another edit may have made it anything
+        (encoder if isinstance(encoder, dict) and name in encoder else config)[name] = value
     (directory / "config.json").write_text(json.dumps(config))
 
 
