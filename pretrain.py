@@ -91,7 +91,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """bf16 on GPUs that have it, fp16 with a loss scaler on older ones, float32 on CPU.
+    """`auto`: bf16 on GPUs and CPUs that multiply in it, fp16 with a loss scaler on older GPUs, float32 elsewhere.
 
     Raises:
         UserError: fp16 was asked for on a CPU, which has no loss scaler.
@@ -101,7 +101,8 @@ def choose_precision(wanted: str, device: str) -> str:
     if wanted != "auto":
         return wanted
     if device == "cpu" or not torch.cuda.is_available():
-        return "no"
+        able = torch.cpu.get_capabilities()
+        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 

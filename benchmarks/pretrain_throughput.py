@@ -49,7 +49,7 @@ def plain_losses(model: SparseLTForPreTraining, batch: dict[str, Tensor], tau: f
 
 
 def use_plain_parts(model: SparseLTForPreTraining) -> None:
-    """Torch's own dropout and attention instead of model/cpu.py's."""
+    """Torch's own dropout and attention instead of common/cpu.py's."""
     for config in (model.config.encoder, *(layer.attention.self.config for layer in model.decoder.layers)):
         config._attn_implementation = "sdpa"
     for parent in list(model.modules()):
@@ -77,7 +77,7 @@ def measure(form: str, args: argparse.Namespace, steps: range, results: multipro
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     device = torch.device(args.device)
-    precision = "no" if form == "plain" else choose_precision("auto", args.device)
+    precision = "no" if form == "plain" else args.mixed_precision
     autocast = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     tokenizer = load_tokenizer("minilm")  # bert-base-uncased's vocabulary
     corpus, _ = load_corpus(args.data, tokenizer, 128)
@@ -142,11 +142,11 @@ def useful_flops_per_token(model: SparseLTForPreTraining) -> float:
     return 6 * (2 * encoder + decoder + words + 0.15 * mlm_head)
 
 
-def matmul_peak(device: str, threads: int) -> float:
+def matmul_peak(device: str, threads: int, precision: str) -> float:
     """FLOP/s of a large matrix product in the precision that training uses, the best of ten."""
     if threads:
         torch.set_num_threads(threads)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[choose_precision("auto", device)]
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     n = 8192 if device == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -170,7 +170,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--compile", action="store_true", help="torch.compile the packed form")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="measure only these")
+    parser.add_argument(
+        "--mixed_precision",
+        choices=["no", "bf16", "fp16"],
+        help="of this recipe (default: float32 on a CPU, auto on a GPU)",
+    )
     args = parser.parse_args()
+    if args.mixed_precision is None:
+        args.mixed_precision = "no" if args.device == "cpu" else choose_precision("auto", args.device)
 
     processes = multiprocessing.get_context("spawn")
     per_round = -(-args.steps // args.rounds)
@@ -183,7 +190,7 @@ def main() -> None:
             process.start()
             runs[form].append(results.get())
             process.join()
-    peak = matmul_peak(args.device, args.threads)
+    peak = matmul_peak(args.device, args.threads, args.mixed_precision)
     flops = useful_flops_per_token(make_model(args.model))
 
     print(f"{args.model}, {args.data}, batches of {args.batch_size}, {args.device}, torch {torch.__version__}")

@@ -11,8 +11,8 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 from transformers.utils import ModelOutput
 
+from common import cpu
 from common.encoders import load_bert, load_tokenizer
-from model import cpu
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper

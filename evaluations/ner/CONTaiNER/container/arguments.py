@@ -23,6 +23,7 @@ def parse_args(argv: list[str], description: str) -> argparse.Namespace:
     add("--data", type=Path, default="data/few-nerd", help="directory laid out like the published data")
     add("--output", type=Path, default="outputs/few-nerd", help="where results go")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    add("--mixed_precision", choices=("no", "bf16"), default="no", help="bf16: the encoder computes in bfloat16")
     add("--seed", type=int, default=0, help="of the new heads, the order of the data and dropout")
 
     add("--embedding_dimension", type=int, default=128, help="of the Gaussians")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from common.cpu import IMPLEMENTATION, use_cpu_dropout
 from common.encoders import encoder_path, load_tokenizer
 from container.gaussian import GaussianHeads
 
@@ -85,13 +86,17 @@ def pack(sentences: list[Encoded], device: torch.device | str = "cpu") -> Packed
 
 
 class Container(nn.Module):
-    """A BERT encoder and the heads that make a Gaussian of each token."""
+    """A BERT encoder and the heads that make a Gaussian of each token.
 
-    def __init__(self, encoder: BertModel, dimension: int = 128):
+    With `mixed_precision` "bf16" the encoder computes in bfloat16 (autocast); the heads stay in float32.
+    """
+
+    def __init__(self, encoder: BertModel, dimension: int = 128, mixed_precision: str = "no"):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.mixed_precision = encoder, mixed_precision
         self.dropout = nn.Dropout()
         self.heads = GaussianHeads(encoder.config.hidden_size, dimension)
+        use_cpu_dropout(self)
 
     @property
     def words(self) -> nn.Parameter:
@@ -113,8 +118,9 @@ class Container(nn.Module):
         owner = packed.sentence
         mask = owner[:, None, :, None] == owner[:, None, None, :]  # (R, 1, L, L): each sentence sees itself alone
         embedded = F.embedding(packed.ids, self.words) if embedded is None else embedded
-        states = self.encoder(inputs_embeds=embedded, attention_mask=mask, position_ids=packed.positions)
-        return states.last_hidden_state.flatten(0, 1)[packed.first]
+        with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=self.mixed_precision == "bf16"):
+            states = self.encoder(inputs_embeds=embedded, attention_mask=mask, position_ids=packed.positions)
+        return states.last_hidden_state.flatten(0, 1)[packed.first].float()
 
     def gaussians(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Means and variances, (n, dimension) each, of first pieces' hidden states (n, D)."""
@@ -137,7 +143,7 @@ def load_encoder(name_or_path: str) -> tuple[BertModel, PreTrainedTokenizerBase]
         UserError: of `common.encoders`, if there is no such encoder or it is no BERT.
     """
     encoder = BertModel.from_pretrained(
-        encoder_path(name_or_path), add_pooling_layer=False, attn_implementation="sdpa", dtype=torch.float32
+        encoder_path(name_or_path), add_pooling_layer=False, attn_implementation=IMPLEMENTATION, dtype=torch.float32
     )
     return encoder, load_tokenizer(name_or_path)
 
@@ -149,10 +155,10 @@ def save(model: Container, tokenizer: PreTrainedTokenizerBase, folder: Path) -> 
     save_file(model.heads.state_dict(), folder / "heads.safetensors")
 
 
-def load(folder: Path) -> tuple[Container, PreTrainedTokenizerBase]:
+def load(folder: Path, mixed_precision: str = "no") -> tuple[Container, PreTrainedTokenizerBase]:
     """What `save` wrote."""
     encoder, tokenizer = load_encoder(str(folder))
     heads = load_file(folder / "heads.safetensors")
-    model = Container(encoder, len(heads["mu.bias"]))
+    model = Container(encoder, len(heads["mu.bias"]), mixed_precision)
     model.heads.load_state_dict(heads)
     return model, tokenizer

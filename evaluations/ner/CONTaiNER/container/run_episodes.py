@@ -24,7 +24,7 @@ from container.records import FINISHED, EpisodeLog, counts, kept, locked
 from container.scores import SCORINGS, entity_counts
 
 RECIPE = ("type", "way", "shot", "method", "no_viterbi", "seed", "distance", "learning_rate", "encoder_learning_rate",
-          "dropout", "max_length", "max_steps", "temp_trans", "threads")  # fmt: skip
+          "dropout", "max_length", "max_steps", "temp_trans", "threads", "mixed_precision")  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -103,7 +103,7 @@ def run_share(
     """Run this process's episodes and append each to the log; process 0 shows how far all of them are."""
     torch.set_num_threads(args.threads)
     source = log.path.parent.parent / "source"
-    model, tokenizer = load(source)
+    model, tokenizer = load(source, args.mixed_precision)
     words = WordPieces(tokenizer, args.max_length)
     statistics = json.loads((source / "source.json").read_text())["transitions"]
     tagger = Tagger(model.to(device(args, rank)), words, labels, statistics, args)

@@ -19,7 +19,7 @@ from container.records import kept, locked
 from container.viterbi import transition_statistics
 
 RECIPE = ("seed", "embedding_dimension", "distance", "learning_rate", "encoder_learning_rate", "dropout",
-          "max_length", "epochs", "batch_size")  # fmt: skip
+          "max_length", "epochs", "batch_size", "mixed_precision")  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
             positions = encoder.config.max_position_embeddings
             raise UserError(f"--max_length {args.max_length} is more than the {positions} positions of {args.model}")
         torch.manual_seed(args.seed)
-        model = Container(encoder, args.embedding_dimension)
+        model = Container(encoder, args.embedding_dimension, args.mixed_precision)
         vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
         record = {
             "encoder": {"weights": fingerprint(encoder), "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()},

@@ -17,11 +17,13 @@ IMPLEMENTATION = "sparse_lt"  # the name of `attention` among transformers' atte
 def dropout_noise(like: Tensor, p: float) -> Tensor:
     """Zeros with probability `p` (to the nearest 1 / 65,536), 1 / (1 - p) elsewhere, of the shape of `like`.
 
-    Four elements share the 64 bits of one random number.
+    Four elements share the 64 bits of one random number. Where bfloat16 rounds 1 / (1 - p), `p` follows it (0.1
+    becomes 0.0986), so that the mean stays 1.
     """
+    scale = torch.tensor(1 / (1 - p), dtype=like.dtype).item()
     numbers = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
     bits = numbers.view(torch.int16)[: like.numel()].view(like.shape)  # uniform in -32768 ... 32767
-    return bits.ge(round(p * 2**16) - 2**15).to(like.dtype).mul_(1 / (1 - p))
+    return bits.ge(round((1 - 1 / scale) * 2**16) - 2**15).to(like.dtype).mul_(scale)
 
 
 class Dropout(nn.Dropout):
