@@ -23,7 +23,7 @@ from tqdm import tqdm
 from common.encoders import load_tokenizer
 from common.errors import UserError, run
 from data.batches import Batches
-from data.corpus import load_corpus
+from data.corpus import hold_out, load_corpus
 from model import SparseLTForPreTraining
 from model.describe import describe
 from training import checkpoints, preflight
@@ -150,9 +150,9 @@ def main(argv: list[str]) -> None:
     if len(corpus) < 2:
         raise UserError(f"{args.data} holds one sentence; it takes two, one of them held out")
     with accelerator.main_process_first():
-        split = corpus.train_test_split(max(1, round(args.validation_fraction * len(corpus))), seed=args.seed)
-    held_out = split["test"].select(range(min(args.eval_sentences, len(split["test"]))))
-    say(f"{args.data}: {len(split['train']):,} sentences to train on, {len(split['test']):,} held out")
+        training, held_out = hold_out(corpus, args.validation_fraction, args.seed)
+    say(f"{args.data}: {len(training):,} sentences to train on, {len(held_out):,} held out")
+    held_out = held_out.select(range(min(args.eval_sentences, len(held_out))))
 
     # --- model and optimiser --------------------------------------------------------------------------------------
     torch.manual_seed(args.seed)
@@ -200,7 +200,7 @@ def main(argv: list[str]) -> None:
 
     # --- loop -----------------------------------------------------------------------------------------------------
     rank, world_size = accelerator.process_index, accelerator.num_processes
-    batches = Batches(split["train"], tokenizer, args.batch_size, args.max_length, args.seed, rank, world_size)
+    batches = Batches(training, tokenizer, args.batch_size, args.max_length, args.seed, rank, world_size)
     accumulation = args.gradient_accumulation_steps
     on_gpu = accelerator.device.type == "cuda"
     loader = iter(
@@ -216,7 +216,7 @@ def main(argv: list[str]) -> None:
 
     def corpus_lines(step: int) -> list[int]:
         numbers = range(step * accumulation, (step + 1) * accumulation)
-        return [line for number in numbers for line in split["train"][batches.rows_of(number)]["line"]]
+        return [line for number in numbers for line in training[batches.rows_of(number)]["line"]]
 
     def validation(step: int) -> None:
         figures = validate(plain_model, tokenizer, held_out, args.batch_size, args.max_length, accelerator, mlm_only)

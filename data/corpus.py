@@ -86,6 +86,12 @@ def load_corpus(
     return dataset, fingerprint
 
 
+def hold_out(corpus: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """The sentences to train on and those held out for validation, at least one, drawn at random."""
+    split = corpus.train_test_split(max(1, round(fraction * len(corpus))), seed=seed)
+    return split["train"], split["test"]
+
+
 def _file_text(path: Path, sha256: str) -> Dataset:
     """The non-blank lines of a text file with their numbers."""
 
