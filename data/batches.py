@@ -1,6 +1,5 @@
 """From tokenised sentences to the batch of a step: chosen, masked, and packed into rows without padding."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from model.losses import IGNORED
 
 MLM_PROBABILITY = 0.15
+PADDING = 0.02  # share of a batch's places that may be empty
 
 
 def mask_tokens(
@@ -49,11 +49,22 @@ def first_fit_decreasing(lengths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def pack(lengths: Sequence[int], max_width: int) -> list[list[int]]:
-    """Rows of sentences with hardly any padding: the fewest rows of `max_width`, then the narrowest such rows."""
-    fewest = len(first_fit_decreasing(lengths, max_width))
-    widths = range(max(max(lengths), -(-sum(lengths) // fewest)), max_width)
-    fits = bisect_left(widths, True, key=lambda width: len(first_fit_decreasing(lengths, width)) <= fewest)
-    return first_fit_decreasing(lengths, widths[fits] if fits < len(widths) else max_width)
+    """Rows of sentences with hardly any padding, and narrow, because a token's attention costs a row's width.
+
+    The narrowest rows with at most `PADDING` of padding; where no width up to `max_width` allows that, the best one.
+    """
+
+    def padding(rows: list[list[int]]) -> float:
+        return 1 - sum(lengths) / (len(rows) * max(sum(lengths[i] for i in row) for row in rows))
+
+    best: list[list[int]] = []
+    for width in range(max(lengths), max_width + 1):
+        rows = first_fit_decreasing(lengths, width)
+        if not best or padding(rows) < padding(best):
+            best = rows
+        if padding(best) <= PADDING:
+            break
+    return best
 
 
 def collate(sentences: Sequence[np.ndarray], rows: list[list[int]], fill: int) -> Tensor:

@@ -131,8 +131,12 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """BERT's last hidden states; (B, T) ids -> (B, T, D)."""
+        return self._encode(self.get_input_embeddings()(input_ids), attention_mask)
+
+    def _encode(self, inputs_embeds: Tensor, attention_mask: Tensor) -> Tensor:
+        """The same from word embeddings; (B, T, D) -> (B, T, D)."""
         return self.encoder(
-            input_ids,
+            inputs_embeds=inputs_embeds,
             attention_mask=same_sentence(attention_mask, attention_mask),
             position_ids=sentence_positions(attention_mask),
         ).last_hidden_state
@@ -200,8 +204,10 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         given = [ids for ids in (masked_input_ids, input_ids) if ids is not None]
         if attention_mask is None:
             attention_mask = torch.ones_like(given[0])
-        hidden = self.encode(torch.cat(given), attention_mask.repeat(len(given), 1)).chunk(len(given))  # (B, T, D) each
         words = self.get_input_embeddings().weight  # (V, D)
+        # One look-up for all: each has a gradient as large as the whole matrix.
+        embedded = F.embedding(torch.cat(given), words)  # (B or 2B, T, D)
+        hidden = self._encode(embedded, attention_mask.repeat(len(given), 1)).chunk(len(given))  # (B, T, D) each
         output = SparseLTOutput() if input_ids is None else SparseLTOutput(**self._type(hidden[-1], tau))
 
         if masked_input_ids is not None:
@@ -223,7 +229,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             output.kl_loss = kl_loss(p, self.config.kl_form)
 
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
-            states = self._decode(input_ids[:, :-1], attention_mask, output.gated)  # (B, T - 1, D)
+            states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated)  # (B, T - 1, D)
             output.reconstruction_loss = vocabulary_cross_entropy(
                 states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten()
             )
@@ -231,12 +237,13 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
                 output.reconstruction_logits = self.reconstruction_logits(states)
         return output
 
-    def _decode(self, input_ids: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
-        """Decoder states of a whole batch, (B, S) ids with S <= T -> (B, S, D)."""
-        sentence = attention_mask[:, : input_ids.shape[1]]
-        causal = torch.ones(input_ids.shape[1], input_ids.shape[1], dtype=torch.bool, device=input_ids.device).tril()
+    def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
+        """Decoder states of a whole batch, (B, S, D) word embeddings with S <= T -> (B, S, D)."""
+        length = inputs_embeds.shape[1]
+        sentence = attention_mask[:, :length]
+        causal = torch.ones(length, length, dtype=torch.bool, device=sentence.device).tril()
         return self.decoder(
-            input_ids,
+            inputs_embeds,
             sentence_positions(sentence),
             self.encoder.embeddings,
             gated,
@@ -257,7 +264,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         new = decoder_input_ids.shape[1]
         positions = torch.arange(past, past + new, device=decoder_input_ids.device)
         hidden = self.decoder(
-            decoder_input_ids,
+            self.get_input_embeddings()(decoder_input_ids),
             positions[None],
             self.encoder.embeddings,
             gated,

@@ -19,7 +19,7 @@ class Decoder(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        inputs_embeds: Tensor,
         position_ids: Tensor,
         embeddings: BertEmbeddings,
         gated: Tensor,
@@ -30,7 +30,8 @@ class Decoder(nn.Module):
         """States from which each next token is predicted.
 
         Args:
-            input_ids, position_ids: (B, S).
+            inputs_embeds: (B, S, D), word embeddings.
+            position_ids: (B, S).
             embeddings: the encoder's embedding module.
             gated: (B, T, D), the typer's output.
             self_mask: (B, 1, S, S) bool (with a cache: keys include the past), True where a token may look.
@@ -40,7 +41,7 @@ class Decoder(nn.Module):
         Returns:
             (B, S, D)
         """
-        hidden = embeddings(input_ids, position_ids=position_ids)  # (B, S, D)
+        hidden = embeddings(inputs_embeds=inputs_embeds, position_ids=position_ids)  # (B, S, D)
         hidden = embeddings(inputs_embeds=hidden, position_ids=position_ids)
         hidden = self.embedding_norm(hidden)
         for layer in self.layers:

@@ -58,33 +58,41 @@ class VocabularyCrossEntropy(Function):
     @staticmethod
     def forward(context: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
         # hidden (N, D), weight (V, D), bias (V,), labels (N,) -> ()
-        # On a CPU 32 MB of logits at a time, for which the allocator hands out the same memory again.
-        block = max(1, (2**23 if hidden.device.type == "cpu" else 2**29) // weight.shape[0])
+        device, vocabulary = hidden.device.type, weight.shape[0]
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        hidden, words = hidden.to(dtype), weight.to(dtype)
+        # On a CPU 32 MB of logits at a time. Their rows are as long as whole cache lines, without which the products
+        # take half as long again; the columns beyond the vocabulary have probability 0.
+        block = max(1, (2**23 if device == "cpu" else 2**29) // vocabulary)
+        buffer = hidden.new_empty(min(block, len(hidden)), math.ceil(vocabulary / 64) * 64)
         total = torch.zeros((), device=hidden.device)
-        grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
-        grad_weight = torch.zeros_like(weight, dtype=hidden.dtype)
+        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.empty_like(words), torch.zeros_like(bias)
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
             label = labels[rows][:, None].where(counted, 0)  # (n, 1)
-            logits = F.linear(hidden[rows], weight, bias).float()  # (n, V)
+            logits = buffer[: len(label)]  # (n, V and a little more)
+            logits[:, vocabulary:] = -torch.inf
+            torch.addmm(bias.to(dtype), hidden[rows], words.T, out=logits[:, :vocabulary])
+            logits = logits.float()
             of_label, largest = logits.gather(1, label), logits.amax(1, keepdim=True)
-            gradient = torch.softmax(logits, 1, out=logits)  # (n, V)
+            gradient = torch.softmax(logits, 1, out=logits)
             # The largest probability is at least 1 / V, so that its logarithm tells the normaliser safely.
             normaliser = largest - gradient.amax(1, keepdim=True).log()
             total += ((normaliser - of_label) * counted).sum()
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
-            gradient = gradient.to(hidden.dtype)
-            grad_hidden[rows] = gradient @ weight.to(hidden.dtype)
-            grad_weight.addmm_(gradient.T, hidden[rows])
+            gradient = gradient.to(dtype)[:, :vocabulary]
+            torch.mm(gradient, words, out=grad_hidden[rows])
+            grad_weight.addmm_(gradient.T, hidden[rows], beta=1 if start else 0)  # 0: what was there does not count
             grad_bias += gradient.sum(0)
         context.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
     @staticmethod
     def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight, grad_bias = context.saved_tensors
-        return grad_hidden * upstream, (grad_weight * upstream).to(grad_bias.dtype), grad_bias * upstream, None
+        # In place: the weights' gradient is large. Autograd refuses to go back a second time.
+        grad_hidden, grad_weight, grad_bias = (gradient.mul_(upstream) for gradient in context.saved_tensors)
+        return grad_hidden, grad_weight.to(grad_bias.dtype), grad_bias, None
 
 
 def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:

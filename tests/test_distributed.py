@@ -29,7 +29,7 @@ with patch("model.latent_typer.gumbel_noise", torch.zeros_like):
 
 RECIPE = """
 --max_steps 20 --batch_size 8 --max_length 32 --warmup_steps 2 --learning_rate 1e-2 --validation_fraction 0.2
---logging_steps 1 --eval_steps 20 --device cpu
+--logging_steps 1 --eval_steps 20 --device cpu --mixed_precision no
 """
 
 

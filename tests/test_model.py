@@ -130,11 +130,11 @@ def test_losses_by_their_definitions(tiny_model, padded):
     torch.testing.assert_close(tiny_model(**padded).kl_loss, math.log(4) - perplexity.log())
 
 
-@pytest.mark.parametrize("vocabulary", [11, 2**18])  # the second takes three blocks of logits
-def test_cross_entropy_by_blocks(vocabulary):
+@pytest.mark.parametrize(("tokens", "vocabulary"), [(70, 11), (600, 30_522)])  # the second takes three blocks of logits
+def test_cross_entropy_by_blocks(tokens, vocabulary):
     torch.manual_seed(0)
-    labels = torch.randint(vocabulary, (70,)).masked_fill(torch.rand(70) < 0.3, -100)
-    single = [torch.randn(70, 2), torch.randn(vocabulary, 2), torch.randn(vocabulary)]
+    labels = torch.randint(vocabulary, (tokens,)).masked_fill(torch.rand(tokens) < 0.3, -100)
+    single = [torch.randn(tokens, 2), torch.randn(vocabulary, 2), torch.randn(vocabulary)]
     double = [part.double().requires_grad_() for part in single]
     expected = F.cross_entropy(F.linear(*double), labels)
     (3 * expected).backward()
@@ -295,10 +295,13 @@ def test_published_initialisation():
 def test_the_decoder_is_causal(tiny_model, padded):
     ids, mask = padded["input_ids"], padded["attention_mask"]
     gated = tiny_model.type_tokens(ids, mask).gated
+    embed = tiny_model.get_input_embeddings()
     for changed in (1, 3, 10):
         other = ids.clone()
         other[:, changed:] = (ids[:, changed:] + 7) % 160
-        a, b = (tiny_model.reconstruction_logits(tiny_model._decode(x, mask, gated)) for x in (ids, other))
+        a, b = (
+            tiny_model.reconstruction_logits(tiny_model._decode(x, mask, gated)) for x in (embed(ids), embed(other))
+        )
         torch.testing.assert_close(a[:, :changed], b[:, :changed])
         has_it = mask[:, changed] > 0
         assert ((a - b)[has_it, changed].abs().amax(-1) > 1e-2).all()
@@ -308,7 +311,7 @@ def test_every_typed_token_reaches_every_logit(tiny_model, padded):
     """Cross-attention is not causal: the first prediction depends on all gated states, of real tokens only."""
     ids, mask = padded["input_ids"], padded["attention_mask"]
     gated = tiny_model.type_tokens(ids, mask).gated.detach().requires_grad_()
-    tiny_model._decode(ids, mask, gated)[:, 0].pow(3).sum().backward()
+    tiny_model._decode(tiny_model.get_input_embeddings()(ids), mask, gated)[:, 0].pow(3).sum().backward()
     assert torch.equal(gated.grad.abs().amax(-1) > 0, mask > 0)
 
 
@@ -334,7 +337,7 @@ def test_greedy_generation_is_the_argmax_of_the_decoder(tiny_model, padded):
         while len(so_far) < ids.shape[1] and so_far[-1] != tiny_model.config.eos_token_id:
             n = len(so_far)
             hidden = tiny_model.decoder(
-                torch.tensor([so_far]),
+                tiny_model.get_input_embeddings()(torch.tensor([so_far])),
                 torch.arange(n)[None],
                 tiny_model.encoder.embeddings,
                 gated[row : row + 1, :length],
