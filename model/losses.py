@@ -66,7 +66,7 @@ class VocabularyCrossEntropy(Function):
         block = max(1, (2**23 if device == "cpu" else 2**29) // vocabulary)
         buffer = hidden.new_empty(min(block, len(hidden)), math.ceil(vocabulary / 64) * 64)
         total = torch.zeros((), device=hidden.device)
-        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.empty_like(words), torch.zeros_like(bias)
+        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(words), torch.zeros_like(bias)
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
@@ -83,7 +83,7 @@ class VocabularyCrossEntropy(Function):
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
             gradient = gradient.to(dtype)[:, :vocabulary]
             torch.mm(gradient, words, out=grad_hidden[rows])
-            grad_weight.addmm_(gradient.T, hidden[rows], beta=1 if start else 0)  # 0: what was there does not count
+            grad_weight.addmm_(gradient.T, hidden[rows])
             grad_bias += gradient.sum(0)
         context.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total

@@ -149,6 +149,21 @@ def test_cross_entropy_by_blocks(tokens, vocabulary):
         assert vocabulary_cross_entropy(*ours, labels).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("tokens", [0, 5])
+def test_cross_entropy_of_no_token(tokens):
+    """A process may get sentences none of whose tokens is selected: its share is 0, and so is its gradient."""
+    parts = [torch.randn(tokens, 2), torch.randn(11, 2), torch.randn(11)]
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
+    try:
+        loss = vocabulary_cross_entropy(*(part.requires_grad_() for part in parts), torch.full((tokens,), -100))
+        loss.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert loss == 0
+    for part in parts:
+        assert torch.equal(part.grad, torch.zeros_like(part))
+
+
 def test_mlm_head_runs_on_the_selected_tokens_only(tiny_model, padded):
     seen = []
     tiny_model.mlm_transform.register_forward_hook(
