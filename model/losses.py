@@ -121,8 +121,9 @@ def mean_type_probs(type_probs: Tensor, attention_mask: Tensor) -> Tensor:
     Returns:
         (C,)
     """
-    real = (attention_mask > 0).flatten()  # (B * T,)
-    return global_mean(real.to(type_probs) @ type_probs.flatten(0, 1), real.sum())
+    real = attention_mask > 0  # (B, T)
+    # A sum, because a matrix product would be rounded to bfloat16 or TF32 where those are on.
+    return global_mean((type_probs * real[..., None]).sum((0, 1)), real.sum())
 
 
 def sparsity_loss(p: Tensor) -> Tensor:

@@ -149,6 +149,17 @@ def test_cross_entropy_by_blocks(tokens, vocabulary):
         assert vocabulary_cross_entropy(*ours, labels).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_batch_means_stay_in_float32_under_autocast(tiny_model, padded):
+    with torch.autocast("cpu", torch.bfloat16):
+        output = tiny_model(**padded)
+    p = output.type_probs.double()[padded["attention_mask"] > 0].mean(0)
+    assert output.type_probs.dtype == output.reconstruction_loss.dtype == output.mlm_loss.dtype == torch.float32
+    torch.testing.assert_close(output.type_distribution.double(), p, rtol=1e-6, atol=0)
+    assert output.sparsity_loss.item() == pytest.approx(-p[0].log().item(), rel=1e-6)
+    entropy = -(p * p.log()).sum()
+    assert output.kl_loss.item() == pytest.approx((1 - entropy.exp() / len(p)).item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("tokens", [0, 5])
 def test_cross_entropy_of_no_token(tokens):
     """A process may get sentences none of whose tokens is selected: its share is 0, and so is its gradient."""

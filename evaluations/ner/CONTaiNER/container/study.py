@@ -1,0 +1,186 @@
+"""What study.sh makes of its runs.
+
+python -m container.study rates STUDY     # the learning rates of the lowest held-out MLM loss, with the grid
+python -m container.study report STUDY    # STUDY/tables.md and STUDY/plot.svg, as far as the runs have come
+"""
+
+import argparse
+import json
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from common.bootstrap import f1_interval, micro_prf
+from common.errors import UserError, run
+from common.files import write_atomically
+from container.compare import check, differences
+from container.data import TYPES
+from container.records import FINISHED, Run, read_run
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+CHOSEN_ON = 100  # INTRA's first episodes serve choosing, the others reporting
+COLORS = ["#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]  # Okabe and Ito (2008)
+RATES = ("learning_rate", "encoder_lr_scale", "warmup_steps")
+
+Side = dict[str, Run]  # the runs of one arm in one setting, one a seed, by their directories
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m container.study", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("step", choices=("rates", "report"))
+    parser.add_argument("study", type=Path, metavar="STUDY", help="the study's directory")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    args = parse_args(argv)
+    if args.step == "rates":
+        losses = grid_losses(args.study / "grid")
+        write_atomically(args.study / "grid.md", grid_table(losses))
+        best = min(losses, key=lambda rates: np.mean(list(losses[rates].values())))
+        print(":".join(f"{value:g}" for value in best))
+    else:
+        settings = read_settings(args.study / "few-nerd")
+        if not settings:
+            raise UserError(f"{args.study / 'few-nerd'} holds no finished setting")
+        tables = [scores_table(settings), differences_table(settings), training_table(args.study / "pretrain")]
+        tables += [path.read_text() for path in sorted((args.study / "logs").glob("perplexity-*"))]
+        write_atomically(args.study / "tables.md", "\n\n".join(tables) + "\n")
+        plot(settings, args.study / "plot.svg")
+        sys.stdout.write((args.study / "tables.md").read_text())
+
+
+def validations(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """(step, figures on held-out sentences) of a run of pretrain.py, in order."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [(line["step"], line["validation"]) for line in lines if "validation" in line]
+
+
+def grid_losses(grid: Path) -> dict[tuple[float, ...], dict[str, float]]:
+    """Learning rates (see `RATES`) -> arm -> held-out MLM loss at the end of its run in `grid`.
+
+    Raises:
+        UserError: there is no run.
+    """
+    losses: dict[tuple[float, ...], dict[str, float]] = {}
+    for record in sorted(grid.glob("*/run.json")):
+        arguments = json.loads(record.read_text())["arguments"]
+        rates = tuple(arguments[name] for name in RATES)
+        arm = arguments["name"].split("-")[0]
+        losses.setdefault(rates, {})[arm] = validations(record.parent)[-1][1]["mlm_loss"]
+    if not losses:
+        raise UserError(f"{grid} holds no run")
+    return dict(sorted(losses.items()))
+
+
+def grid_table(losses: dict[tuple[float, ...], dict[str, float]]) -> str:
+    arms = sorted({arm for row in losses.values() for arm in row})
+    lines = ["| learning rate | encoder's share | warm-up | " + " | ".join(f"{arm}: MLM loss" for arm in arms) + " |"]
+    lines.append("|" + "---:|" * (len(arms) + 3))
+    for rates, row in losses.items():
+        numbers = [*(f"{value:g}" for value in rates), *(f"{row[arm]:.3f}" for arm in arms)]
+        lines.append(f"| {' | '.join(numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_settings(results: Path) -> dict[str, dict[str, Side]]:
+    """Setting ("intra 5-1") -> arm -> its finished runs; the results of arm A with seed 0 lie in TYPE/A-0/SETTING.
+
+    Of INTRA the episodes that serve choosing are left out.
+    """
+    settings: dict[str, dict[str, Side]] = {}
+    for kind in TYPES:
+        for summary in sorted(results.glob(f"{kind}/*/*/{FINISHED}")):
+            folder = summary.parent
+            arm, _, _seed = folder.parent.name.rpartition("-")
+            side = settings.setdefault(f"{kind} {folder.name}", {}).setdefault(arm, {})
+            side[str(folder)] = read_run(folder, skip_episodes=CHOSEN_ON if kind == "intra" else 0)
+    return settings
+
+
+def counts(side: Side) -> np.ndarray:
+    """(episodes, 3) counts summed over the seeds."""
+    return sum(one.counts("full") for one in side.values())
+
+
+def scores_table(settings: dict[str, dict[str, Side]]) -> str:
+    lines = ["| setting | episodes | arm | F1 | 95% interval | F1 of each seed |", "|---|---:|---|---:|---:|---|"]
+    for setting, arms in settings.items():
+        for arm, side in arms.items():
+            summed = counts(side)
+            low, high = f1_interval(summed)
+            seeds = ", ".join(f"{micro_prf(one.counts('full').sum(0))[2]:.2f}" for one in side.values())
+            f1 = micro_prf(summed.sum(0))[2]
+            lines.append(f"| {setting} | {len(summed)} | {arm} | {f1:.2f} | {low:.2f} to {high:.2f} | {seeds} |")
+    return "\n".join(lines)
+
+
+def paired(arms: dict[str, Side]) -> dict[str, dict[str, float]]:
+    """ "B - A" -> the paired difference of micro F1, for every two arms with the same seeds."""
+    rows = {}
+    for a, b in combinations(arms, 2):
+        if len(arms[a]) == len(arms[b]):
+            check(arms[a] | arms[b])
+            rows[f"{b} - {a}"] = differences(counts(arms[a]), counts(arms[b]))
+    return rows
+
+
+def differences_table(settings: dict[str, dict[str, Side]]) -> str:
+    lines = ["| setting | arms | difference of F1 | 95% interval | p |", "|---|---|---:|---:|---:|"]
+    for setting, arms in settings.items():
+        for name, row in paired(arms).items():
+            interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
+            lines.append(f"| {setting} | {name} | {row['difference']:+.2f} | {interval} | {row['p_value']:.4f} |")
+    return "\n".join(lines)
+
+
+def training_table(pretraining: Path) -> str:
+    """The held-out figures of the arms that were trained, at a quarter, half, three quarters and the end."""
+    names = ("mlm_loss", "mlm_accuracy", "reconstruction_loss", "bleu", "share_typed", "type_perplexity")
+    lines = ["| arm | step | " + " | ".join(names) + " |", "|---|" + "---:|" * (len(names) + 1)]
+    for record in sorted(pretraining.glob("*/run.json")):
+        rows = validations(record.parent)
+        for step, figures in rows[len(rows) % 2 :: max(1, len(rows) // 5)]:
+            numbers = (f"{figures[name]:.3f}" if name in figures else "" for name in names)
+            lines.append(f"| {record.parent.name} | {step} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def plot(settings: dict[str, dict[str, Side]], path: Path) -> None:
+    """F1 of every arm and the paired differences, with 95% intervals, a row a setting."""
+    figure, (scores, gains) = pyplot.subplots(1, 2, figsize=(9, 1 + 1.1 * len(settings)), sharey=True,
+                                              layout="constrained")  # fmt: skip
+    shown = set()
+    for row, arms in enumerate(settings.values()):
+        points = [(scores, arm, micro_prf(counts(side).sum(0))[2], *f1_interval(counts(side)))
+                  for arm, side in arms.items()]  # fmt: skip
+        points += [(gains, name, d["difference"], d["low"], d["high"]) for name, d in paired(arms).items()]
+        for axes in (scores, gains):
+            here = [point[1:] for point in points if point[0] is axes]
+            for number, (name, value, low, high) in enumerate(here):
+                height = row + 0.7 * ((number + 0.5) / len(here) - 0.5)
+                color, label = COLORS[number % len(COLORS)], None if (axes, name) in shown else name
+                axes.plot([low, high], [height, height], color=color, linewidth=1.5)
+                axes.plot(value, height, "o", color=color, markersize=5, label=label)
+                shown.add((axes, name))
+    scores.set_yticks(range(len(settings)), settings)
+    scores.invert_yaxis()
+    scores.set_xlabel("micro F1")
+    gains.axvline(0, color="black", linewidth=0.8, linestyle="--")
+    gains.set_xlabel("paired difference of micro F1")
+    for axes in (scores, gains):
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    with matplotlib.rc_context({"svg.hashsalt": "study"}):
+        figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    run(main)
