@@ -49,7 +49,7 @@ class Batch:
 
     sentences: list[Sentence]
     input_ids: Tensor  # (R, S)
-    attention_mask: Tensor  # (R, S)
+    attention_mask: Tensor  # (R, S) bool
     piece_positions: Tensor  # (P,) in the flattened (R * S): the pieces of all words in order
     word_offsets: Tensor  # (W,) where in `piece_positions` each word begins
     word_grid: Tensor  # (B, T) in 0..W-1: a sentence's words; padding points at word 0
@@ -141,7 +141,7 @@ def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest
     return Batch(
         sentences=[example.sentence for example in examples],
         input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(np.arange(width) < np.array([len(row) for row in rows])[:, None]).long(),
+        attention_mask=torch.from_numpy(np.arange(width) < np.array([len(row) for row in rows])[:, None]),
         piece_positions=torch.tensor([row * width + column for row, column in piece_positions]),
         word_offsets=torch.tensor(word_offsets),
         word_grid=torch.from_numpy(word_grid),

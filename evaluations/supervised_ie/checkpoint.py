@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from common import cpu
 from common.encoders import encoder_path, load_tokenizer
 from common.errors import UserError
 from common.files import write_atomically
@@ -46,7 +47,12 @@ def load_encoder(name_or_path: str) -> tuple[BertModel, PreTrainedTokenizerBase]
     logging.set_verbosity_error()  # it would list the pooler and heads that are left out
     try:
         encoder, report = BertModel.from_pretrained(
-            encoder_path(name_or_path), add_pooling_layer=False, use_safetensors=True, output_loading_info=True
+            encoder_path(name_or_path),
+            add_pooling_layer=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            attn_implementation=cpu.IMPLEMENTATION,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"the encoder `{name_or_path}` has no readable weights in safetensors: {error}") from None
@@ -54,6 +60,7 @@ def load_encoder(name_or_path: str) -> tuple[BertModel, PreTrainedTokenizerBase]
         raise UserError(f"the weights of `{name_or_path}` lack {', '.join(sorted(report['missing_keys'])[:3])}, ...")
     if encoder.config.num_hidden_layers < 2:
         raise UserError(f"the encoder `{name_or_path}` has one layer; word vectors need the third state from the end")
+    cpu.use_cpu_dropout(encoder)
     return encoder, tokenizer
 
 
@@ -144,7 +151,8 @@ def load_model(directory: Path, epoch: int) -> tuple[Extractor, Labels, PreTrain
     """
     try:
         labels = Labels.load(directory / "labels.json")
-        model = Extractor.from_config(BertConfig.from_pretrained(directory / "encoder"), labels)
+        config = BertConfig.from_pretrained(directory / "encoder")
+        model = Extractor.from_config(config, labels, read_json(directory / "config.json")["mixed_precision"])
         model.load_state_dict(load_file(directory / f"epoch-{epoch}.safetensors"))
         return model, labels, AutoTokenizer.from_pretrained(directory / "encoder")
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from common.cpu import Dropout
 from evaluations.supervised_ie.batches import IGNORED, Batch, Gold
 from evaluations.supervised_ie.crf import CRF, tags_to_spans
 from evaluations.supervised_ie.data import Span
@@ -16,6 +17,13 @@ from evaluations.supervised_ie.labels import Labels
 WORD_DROPOUT, CLASSIFIER_DROPOUT = 0.5, 0.4
 WIDTHS = {"entity": 150, "mention": 150, "event": 600, "relation": 150, "role": 600}
 SECOND_LAYER = -3  # word vectors join the last layer and the third from the end
+
+
+def hidden_states(encoder: BertModel, batch: Batch, mixed_precision: str) -> tuple[Tensor, ...]:
+    """The embeddings and the states after every layer, (R, S, H) each."""
+    mask = batch.attention_mask[:, None, None]  # (R, 1, 1, S)
+    with torch.autocast(mask.device.type, torch.bfloat16, enabled=mixed_precision == "bf16"):
+        return encoder(batch.input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
 
 
 class Tagger(nn.Module):
@@ -48,7 +56,7 @@ class Classifier(nn.Module):
     def __init__(self, dims: tuple[int, ...], width: int, labels: int):
         super().__init__()
         self.hidden = nn.ModuleList(nn.Linear(dim, width, bias=i == 0) for i, dim in enumerate(dims))
-        self.dropout = nn.Dropout(CLASSIFIER_DROPOUT)
+        self.dropout = Dropout(CLASSIFIER_DROPOUT)
         self.output = nn.Linear(width, labels)
 
     def forward(self, *vectors: Tensor, pairs: Tensor | None = None) -> Tensor:
@@ -78,13 +86,14 @@ class Extractor(nn.Module):
     Args:
         encoder: a BERT of at least two layers without its pooler.
         labels: the corpus's label sets; a classifier without labels to choose from is not built.
+        mixed_precision: "bf16" has the encoder compute in bfloat16; taggers and classifiers stay in float32.
     """
 
-    def __init__(self, encoder: BertModel, labels: Labels):
+    def __init__(self, encoder: BertModel, labels: Labels, mixed_precision: str = "no"):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.mixed_precision = encoder, mixed_precision
         dim, types = 2 * encoder.config.hidden_size, len(labels.entity_types)
-        self.dropout = nn.Dropout(WORD_DROPOUT)
+        self.dropout = Dropout(WORD_DROPOUT)
         self.entity_tagger = Tagger(dim, labels.entity_tags)
         self.trigger_tagger = Tagger(dim, labels.trigger_tags) if labels.event_types else None
         sizes = {
@@ -99,15 +108,14 @@ class Extractor(nn.Module):
         )
 
     @classmethod
-    def from_config(cls, config: BertConfig, labels: Labels) -> "Extractor":
+    def from_config(cls, config: BertConfig, labels: Labels, mixed_precision: str) -> "Extractor":
         """A model with random weights, to load trained ones into."""
-        return cls(BertModel(config, add_pooling_layer=False), labels)
+        return cls(BertModel(config, add_pooling_layer=False), labels, mixed_precision)
 
     def words(self, batch: Batch) -> Tensor:
         """(W, 2H): for each word the mean over its pieces of [last layer ; third layer from the end]."""
-        output = self.encoder(batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
-        layers = output.hidden_states  # the embeddings and every layer, (R, S, H) each
-        pieces = torch.cat([layers[-1], layers[SECOND_LAYER]], dim=-1).flatten(0, 1)  # (R * S, 2H)
+        layers = hidden_states(self.encoder, batch, self.mixed_precision)
+        pieces = torch.cat([layers[-1], layers[SECOND_LAYER]], dim=-1).flatten(0, 1).float()  # (R * S, 2H)
         return self.dropout(F.embedding_bag(batch.piece_positions, pieces, batch.word_offsets, mode="mean"))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

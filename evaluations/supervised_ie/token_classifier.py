@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertModel
 
+from common.cpu import Dropout
 from common.errors import run
 from common.files import environment, write_atomically
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Batch, collate, make_examples, sorted_batches
 from evaluations.supervised_ie.data import Entity, Sentence, read_sentences, split_path
 from evaluations.supervised_ie.labels import Labels, collect_labels
+from evaluations.supervised_ie.model import hidden_states
 from evaluations.supervised_ie.predict import POSITIONS
 from evaluations.supervised_ie.scores import count, f1_of, summary
 from evaluations.supervised_ie.train import make_optimizer, parse_args, train_epoch
@@ -26,15 +28,15 @@ DROPOUT = 0.1
 class TokenClassifier(nn.Module):
     """A linear layer over the last layer's state of each word's first piece, and a softmax over BIO tags."""
 
-    def __init__(self, encoder: BertModel, labels: Labels):
+    def __init__(self, encoder: BertModel, labels: Labels, mixed_precision: str):
         super().__init__()
-        self.encoder, self.tags = encoder, labels.entity_tags
-        self.dropout = nn.Dropout(DROPOUT)
+        self.encoder, self.tags, self.mixed_precision = encoder, labels.entity_tags, mixed_precision
+        self.dropout = Dropout(DROPOUT)
         self.score = nn.Linear(encoder.config.hidden_size, len(self.tags))
 
     def logits(self, batch: Batch) -> Tensor:
         """(W, L) of all words of the batch."""
-        states = self.encoder(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state.flatten(0, 1)
+        states = hidden_states(self.encoder, batch, self.mixed_precision)[-1].flatten(0, 1).float()  # (R * S, H)
         return self.score(self.dropout(states[batch.piece_positions[batch.word_offsets]]))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -73,7 +75,7 @@ def main(argv: list[str]) -> None:
     labels = collect_labels(splits["train"], [])
     torch.manual_seed(args.seed)
     encoder, tokenizer = checkpoint.load_encoder(args.encoder)
-    model = TokenClassifier(encoder, labels).to(args.device)
+    model = TokenClassifier(encoder, labels, args.mixed_precision).to(args.device)
     optimizer = make_optimizer(model, args)
     examples = make_examples(splits["train"], tokenizer, labels)
 

@@ -38,6 +38,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--warmup_epochs", type=int, default=5, help="epochs over which the rates rise from 0")
     add("--clip", type=float, default=5.0, help="largest norm of the gradient")
     add("--seed", type=int, default=0, help="of the new weights, the order and the dropout")
+    add("--mixed_precision", choices=("no", "bf16"), default="no", help="bf16: the encoder computes in bfloat16")
     add("--patterns", help="directory of OneIE's valid-pattern files; read off the training data by default")
     add("--symmetric_relations", nargs="*", default=["PER-SOC", "personalsocial"], help="types whose order is free")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
@@ -108,7 +109,7 @@ def train(
 ) -> None:
     """Epochs until the last or until patience ends; after each the state is on disk, whole."""
     torch.manual_seed(args.seed)
-    model = Extractor(encoder, labels).to(args.device)
+    model = Extractor(encoder, labels, args.mixed_precision).to(args.device)
     optimizer = make_optimizer(model, args)
     settings = {k: v for k, v in vars(args).items() if k not in ("name", "device")}
     checkpoint.begin(directory, settings, labels, model, tokenizer)
