@@ -96,7 +96,7 @@ def test_the_directory_holds_no_pickle_and_only_the_best_epochs(trained):
 
 
 def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch):
-    few = {"max_epochs": 4, "patience": 4}
+    few = {"max_epochs": 4, "patience": 4, "mixed_precision": "bf16"}
     train.main(flags(root, "unbroken", **few))
 
     calls = []
@@ -130,8 +130,8 @@ def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch):
     (root / "broken" / "finished.json").unlink()
     with pytest.raises(UserError, match=r"training_state\.safetensors cannot be read"):
         train.main(flags(root, "broken", **few))
-    with pytest.raises(UserError, match="a run with another --learning_rate; choose another --name"):
-        train.main(flags(root, "broken", **few, learning_rate=1))
+    with pytest.raises(UserError, match="a run with another --learning_rate, --mixed_precision; choose another --name"):
+        train.main(flags(root, "broken", **{**few, "learning_rate": 1, "mixed_precision": "no"}))
 
 
 def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, trained, capsys):

@@ -65,12 +65,19 @@ BROKEN = {
         broken(lambda r: r["entity_mentions"][1].pop("entity_type")),
         "missing or mistyped field: 'entity_type'",
     ),
+    "type null": (broken(lambda r: r["entity_mentions"][1].update(entity_type=None)), "`entity_type` is None, not a"),
+    "role a number": (
+        broken(lambda r: r["event_mentions"][0]["arguments"][0].update(role=1)),
+        "`role` is 1, not a name",
+    ),
     "mentions not a list": (broken(lambda r: r.update(entity_mentions={"a": 1})), "missing or mistyped field"),
     "no tokens": (broken(lambda r: r.pop("tokens")), "`tokens` is not a non-empty list"),
     "blank token": (broken(lambda r: r["tokens"].__setitem__(0, " ")), "`tokens` is not a non-empty list"),
     "half a surrogate": (broken(lambda r: r["tokens"].__setitem__(0, "\ud83d")), "surrogates not allowed"),
     "not an object": ("[1, 2]", "not a JSON object"),
-    "cut": (json.dumps(to_record(SENTENCE))[:-20], "Unterminated|Expecting|delimiter"),
+    "cut": (json.dumps(to_record(SENTENCE))[:-20], r"not JSON: .* at column \d+"),
+    "blank line": ("", "not JSON: Expecting value at column 1"),
+    "a hundred thousand brackets": ("[" * 100_000, "recursion depth"),
 }
 
 

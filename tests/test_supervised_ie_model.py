@@ -51,6 +51,19 @@ def test_word_vectors_are_means_over_pieces_of_two_layers(case):
         torch.testing.assert_close(words[batch.word_grid[b]][batch.word_mask[b]], vectors, atol=1e-5, rtol=1e-4)
 
 
+def test_bf16_rounds_the_encoder_alone(case):
+    model, tokenizer, labels = case
+    batch = collate(make_examples(sentences(), tokenizer, labels), tokenizer, 64)
+    rounded = Extractor(model.encoder, labels, "bf16").eval()
+    rounded.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        exact, words = model.words(batch), rounded.words(batch)
+        assert all(part.dtype == torch.float32 for part in [words, *rounded.loss(batch).values()])
+    assert not torch.equal(words, exact)
+    torch.testing.assert_close(words, exact, atol=0.05, rtol=0)
+    assert all(parameter.dtype == torch.float32 for parameter in rounded.parameters())
+
+
 def test_a_sentence_longer_than_the_encoder_takes_several_rows(case):
     model, tokenizer, _ = case
     words = ["attacked", "zzz", "anna"] * 40  # 5 pieces a round, 200 in all, 64 positions

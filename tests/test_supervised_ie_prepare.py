@@ -356,7 +356,7 @@ def test_dygiepp(tmp_path, capsys):
     }
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "train.json").write_text(
-        json.dumps(document) + "\n" + json.dumps({"doc_key": "e", "sentences": [["x"]]})
+        json.dumps(document) + "\n" + json.dumps({"doc_key": "e", "sentences": [[], ["x"]]})
     )
     splits, counts = run_on_dygiepp(tmp_path)
     empty, full, other = splits
@@ -366,12 +366,17 @@ def test_dygiepp(tmp_path, capsys):
         ("shot dead", "Life:Die", [("Anna Smith", "Agent"), ("Bob", "Victim")]),
         ("shot", "Conflict:Attack", [("Bob", "Target")]),
     ]
-    assert counts == {"relation between words that are not two entities": 1, "argument that is no entity": 1}
+    assert counts == {
+        "relation between words that are not two entities": 1,
+        "argument that is no entity": 1,
+        "sentence without words": 1,
+    }
     document["ner"][1][0] = [2, 30, "PER"]
-    (tmp_path / "in" / "dev.json").write_text(json.dumps(document) + "\n{\n")
-    with pytest.raises(
-        UserError, match=r"2 broken lines: .*dev\.json, line 1: .*\[2, 30\] is not in the words.*line 2: "
-    ):
+    (tmp_path / "in" / "dev.json").write_text(
+        json.dumps(document) + "\n{\n" + json.dumps({"doc_key": "e", "sentences": [["x", " "]]})
+    )
+    message = r"3 broken lines: .*dev\.json, line 1: .*\[2, 30\] is not in the words.*line 2: .*line 3: .*`tokens`"
+    with pytest.raises(UserError, match=message):
         run_on_dygiepp(tmp_path)
 
 

@@ -77,13 +77,18 @@ def parse(record: object) -> Sentence:
             raise ValueError(f"{name} spans [{start}, {end}) in a sentence of {len(tokens)} words")
         return start, end
 
+    def label(of: dict, key: str) -> str:
+        if not isinstance(of[key], str) or not of[key]:
+            raise ValueError(f"`{key}` is {of[key]!r}, not a name")
+        return of[key]
+
     def entity_position(entity_id: str, user: str) -> int:
         if entity_id not in position:
             raise ValueError(f"{user} names the unknown entity id {entity_id!r}")
         return position[entity_id]
 
-    sent_id = str(record.get("sent_id", ""))
-    sentence = Sentence(str(record.get("doc_id", sent_id)), sent_id, tokens)
+    sent_id = str(record.get("sent_id") or "")
+    sentence = Sentence(str(record.get("doc_id") or sent_id), sent_id, tokens)
     position: dict[str, int] = {}
     try:
         for entity in record.get("entity_mentions", []):
@@ -91,8 +96,8 @@ def parse(record: object) -> Sentence:
                 raise ValueError(f"two entities have the id {entity['id']!r}")
             position[entity["id"]] = len(position)
             bounds = span(entity, f"entity {entity['id']!r}")
-            mention_type = entity.get("mention_type", NO_MENTION_TYPE)
-            sentence.entities.append(Entity(*bounds, str(entity["entity_type"]), str(mention_type)))
+            mention_type = label(entity, "mention_type") if "mention_type" in entity else NO_MENTION_TYPE
+            sentence.entities.append(Entity(*bounds, label(entity, "entity_type"), mention_type))
         for relation in record.get("relation_mentions", []):
             arguments = {a["role"]: entity_position(a["entity_id"], "a relation") for a in relation["arguments"]}
             if len(relation["arguments"]) != 2 or set(arguments) != {"Arg-1", "Arg-2"}:
@@ -100,11 +105,12 @@ def parse(record: object) -> Sentence:
             if arguments["Arg-1"] == arguments["Arg-2"]:
                 raise ValueError("a relation of an entity with itself")
             head, tail = arguments["Arg-1"], arguments["Arg-2"]
-            sentence.relations.append(Relation(str(relation["relation_type"]), head, tail))
+            sentence.relations.append(Relation(label(relation, "relation_type"), head, tail))
         for event in record.get("event_mentions", []):
-            bounds = span(event["trigger"], f"the trigger of a {event['event_type']} event")
-            arguments = tuple((entity_position(a["entity_id"], "an event"), str(a["role"])) for a in event["arguments"])
-            sentence.events.append(Event(*bounds, str(event["event_type"]), arguments))
+            kind = label(event, "event_type")
+            bounds = span(event["trigger"], f"the trigger of a {kind} event")
+            arguments = [(entity_position(a["entity_id"], "an event"), label(a, "role")) for a in event["arguments"]]
+            sentence.events.append(Event(*bounds, kind, tuple(arguments)))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a mention with a missing or mistyped field: {error}") from None
     return sentence
@@ -188,7 +194,10 @@ def read_sentences(path: str | Path) -> list[Sentence]:
     for number, line in enumerate(read_lines(path), start=1):
         try:
             sentence = parse(json.loads(line))
-        except ValueError as error:  # JSONDecodeError is one
+        except json.JSONDecodeError as error:
+            problems.append(f"line {number}: not JSON: {error.msg} at column {error.colno}")
+            continue
+        except (ValueError, RecursionError) as error:  # the latter of a thousand brackets
             problems.append(f"line {number}: {error}")
             continue
         sentence.sent_id = sentence.sent_id or f"{Path(path).stem}-{number}"

@@ -36,10 +36,11 @@ def extract(
     decoder = GraphDecoder(labels)
     predicted: dict[int, Sentence] = {}
     batches = list(sorted_batches(make_examples(sentences, tokenizer), positions))
-    for examples in tqdm(batches, desc="extract", leave=False, disable=None):
-        batch = collate(examples, tokenizer, model.encoder.config.max_position_embeddings).to(device)
-        for sentence, scores in zip(batch.sentences, model.local_scores(batch), strict=True):
-            predicted[id(sentence)] = decoder(sentence, scores)
+    with torch.autocast(device.type, enabled=False):  # an outer context keeps weights cast to bfloat16 for all batches
+        for examples in tqdm(batches, desc="extract", leave=False, disable=None):
+            batch = collate(examples, tokenizer, model.encoder.config.max_position_embeddings).to(device)
+            for sentence, scores in zip(batch.sentences, model.local_scores(batch), strict=True):
+                predicted[id(sentence)] = decoder(sentence, scores)
     return [predicted[id(sentence)] for sentence in sentences]
 
 

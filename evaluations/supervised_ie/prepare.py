@@ -22,7 +22,7 @@ from common.files import write_atomically
 from common.text import read_lines
 from data.prepare import learn_punkt
 from evaluations.supervised_ie import prepare_ace, prepare_dygiepp, prepare_ere
-from evaluations.supervised_ie.data import Sentence, split_path, write_sentences
+from evaluations.supervised_ie.data import Sentence, parse, split_path, to_record, write_sentences
 from evaluations.supervised_ie.documents import Document, Report, to_sentences
 
 SPLITS = ("train", "dev", "test")
@@ -155,8 +155,11 @@ def prepare_dygiepp_splits(args: argparse.Namespace, report: Report) -> dict[str
         sentences = prepared.setdefault(path.stem, [])
         for number, line in enumerate(read_lines(path), start=1):
             try:
-                sentences += prepare_dygiepp.read_document(json.loads(line), report)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                read = prepare_dygiepp.read_document(json.loads(line), report)
+                for sentence in read:
+                    parse(to_record(sentence))  # what is written must be readable
+                sentences += read
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 problems.append(f"{path}, line {number}: {type(error).__name__} {error}")
     fail_on(problems, "lines")
     if not prepared:

@@ -41,6 +41,9 @@ def read_document(record: dict, report: Report) -> list[Sentence]:
                 else:
                     report.add("argument that is no entity", doc_id, f"{role} of {kind}")
             sentence.events.append(Event(*trigger, kind.replace(".", ":"), tuple(kept)))
-        sentences.append(sentence)
+        if tokens:
+            sentences.append(sentence)
+        else:
+            report.add("sentence without words", doc_id, sentence.sent_id)
         first += len(tokens)
     return sentences
