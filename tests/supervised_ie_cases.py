@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
@@ -10,6 +12,15 @@ from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
 NAMES = ["anna", "bob", "carla", "dmitri", "eve", "farid"]
 PLACES = ["paris", "lima", "oslo", "new york"]
 GROUPS = ["the police", "unicef", "acme corp"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """So small tensors gain nothing from more, and lose much where other work wants the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sentences() -> list[Sentence]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from supervised_ie_cases import sentences, write_encoder
+from supervised_ie_cases import one_thread, sentences, write_encoder  # noqa: F401
 
 from benchmarks import supervised_ie_speed
 from common.errors import UserError
@@ -155,7 +155,7 @@ def test_run_sh_does_it_all_from_anywhere(root):
     shown = subprocess.run(
         [RUN, "data", "./by_script", "encoder", *hyperparameters],
         cwd=root,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=True,

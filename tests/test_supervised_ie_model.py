@@ -5,7 +5,7 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
-from supervised_ie_cases import sentences, write_encoder
+from supervised_ie_cases import one_thread, sentences, write_encoder  # noqa: F401
 
 from evaluations.supervised_ie.batches import collate, make_examples, shuffled_batches, sorted_batches
 from evaluations.supervised_ie.checkpoint import load_encoder
