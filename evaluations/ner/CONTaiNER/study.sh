@@ -1,77 +1,91 @@
 #!/usr/bin/env bash
 # study.sh: does sparse latent typing help few-shot NER, all else equal? The same encoder, corpus, steps and order:
 #   A: the encoder as it is; B: continued with masked language modelling alone; C: with sparse latent typing.
-# A killed study goes on when the same command is given again. Everything lies in STUDY; commands.sh there is what ran.
-#   TEXTS="a.txt b.txt" bash process_fewnerd.sh && bash study.sh
+#   bash process_fewnerd.sh --release first-500 && TEXTS="abc.txt voa.txt" bash study.sh
+# A killed study goes on when the command is given again; started several times (cores, GPUs, machines that share the
+# directory), they share the work. Everything lies in STUDY; commands.sh there is what ran, with its end and seconds.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../../.."
-export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" OUTPUT DATA=${DATA:-$HERE/data/few-nerd} TQDM_MININTERVAL=30
+export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DATA=${DATA:-$HERE/data/few-nerd} OUTPUT TQDM_MININTERVAL=30
 STUDY=${STUDY:-$HERE/outputs/study} OUTPUT=$STUDY/few-nerd
-CORPUS=${CORPUS:-news}                  # of pretrain.py's --data; data/news.txt is made of TEXTS
+CORPUS=${CORPUS:-news}                  # data/news.txt, made of TEXTS
 ENCODER=${ENCODER:-minilm} STEPS=${STEPS:-2000} PRECISION=${PRECISION:-no} # no or bf16
 SEEDS=${SEEDS:-0 1 2}                   # of 1-shot; the other settings have the first seed only
 SETTINGS=${SETTINGS:-5-1 5-5} EPISODES=${EPISODES:-500}
-GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 1e-3:0.5:20 1e-3:0.5:100 1e-3:1:20 2e-3:0.5:20} # rate:encoder's share:warm-up
+GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 5e-4:1:20 1e-3:0.5:20 1e-3:0.5:100} # learning rate : encoder's share : warm-up
 GRID_STEPS=${GRID_STEPS:-200}
 declare -A LOSSES=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
-mkdir -p "$STUDY"/{logs,done}
+mkdir -p "$STUDY"/{logs,done,locks}
 
-# job MINUTES NAME COMMAND...: run it unless it was done before; MINUTES (a guess for two cores) serve the estimate.
-planned=0 finished=0 started=$SECONDS counting=yes
+# job MINUTES NAME NEEDS COMMAND...: once the jobs NEEDS are done, unless it is done or someone is at it.
+# A pass over the jobs runs the first that it can; MINUTES, a guess, serve the estimate.
 job() {
-    local minutes=$1 name=$2 begin=$SECONDS
-    shift 2
+    local minutes=$1 name=$2 needed begin=$SECONDS
     [ ! -e "$STUDY/done/$name" ] || return 0
-    if [ "$counting" ]; then planned=$((planned + minutes)); return; fi
-    local left=$((planned - finished))
-    [ "$finished" = 0 ] || left=$((left * (SECONDS - started) / finished / 60))
-    echo "$(date +%H:%M) $name; about $left minutes to go"
-    printf '%q ' "$@" >> "$STUDY/commands.sh" && echo >> "$STUDY/commands.sh"
-    "$@" < /dev/null > "$STUDY/logs/$name" 2>&1 || { tail -n 5 "$STUDY/logs/$name" >&2; exit 1; }
-    finished=$((finished + minutes))
-    echo $((SECONDS - begin)) > "$STUDY/done/$name" # seconds of the last start
+    left=$((left + minutes))
+    [ -z "$ran" ] || return 0
+    for needed in $3; do [ -e "$STUDY/done/$needed" ] || return 0; done
+    exec 9> "$STUDY/locks/$name"
+    flock -n 9 && [ ! -e "$STUDY/done/$name" ] || return 0
+    shift 3
+    echo "$(date +%H:%M) $name"
+    "$@" < /dev/null > "$STUDY/logs/$name" 2>&1 9>&- || { tail -n 5 "$STUDY/logs/$name" >&2; exit 1; }
+    echo "$(printf '%q ' "$@") # $(date -Is), $((SECONDS - begin)) s" >> "$STUDY/commands.sh"
+    touch "$STUDY/done/$name"
+    left=$((left - minutes)) spent=$((spent + SECONDS - begin)) guessed=$((guessed + minutes)) ran=$name
 }
-pretrain() { # MINUTES FOLDER NAME ARM RATE:SHARE:WARMUP STEPS
+pretrain() { # MINUTES FOLDER NAME NEEDS ARM RATE:SHARE:WARMUP STEPS
     local rate share warmup
-    IFS=: read -r rate share warmup <<< "$5"
-    # shellcheck disable=SC2086 # the weights are several words
-    job "$1" "$2-$3" python pretrain.py --model "$ENCODER" --data "$CORPUS" --mixed_precision "$PRECISION" ${LOSSES[$4]} \
-        --learning_rate "$rate" --encoder_lr_scale "$share" --warmup_steps "$warmup" --max_steps "$6" \
+    IFS=: read -r rate share warmup <<< "$6"
+    job "$1" "$2-$3" "$4" python pretrain.py --model "$ENCODER" --data "$CORPUS" --mixed_precision "$PRECISION" ${LOSSES[$5]} \
+        --learning_rate "$rate" --encoder_lr_scale "$share" --warmup_steps "$warmup" --max_steps "$7" \
         --eval_steps 200 --save_steps 200 --keep_last 1 --output_dir "$STUDY/$2" --name "$3" --resume
 }
-few_shot() { # ARM ENCODER SEED SETTINGS
-    local type setting
+few_shot() { # ARM ENCODER NEEDS SEED SETTINGS
+    local type setting trained=$3
     for type in intra inter; do
-        for setting in $4; do
-            job 4 "few_shot-$1-$3-$type-$setting" env MODEL="$2" bash "$HERE/exec_container.sh" "$type" 0 "${setting%-*}" \
-                "${setting#*-}" "$1-$3" --seed "$3" --episodes "$EPISODES" --mixed_precision "$PRECISION"
+        for setting in $5; do
+            job 6 "few_shot-$1-$4-$type-$setting" "$trained" env MODEL="$2" bash "$HERE/exec_container.sh" "$type" 0 \
+                "${setting%-*}" "${setting#*-}" "$1-$4" --seed "$4" --episodes "$EPISODES" --mixed_precision "$PRECISION"
+            trained="$3 few_shot-$1-$4-$type-${5%% *}" # the first setting does the source training
         done
+        trained=$3
     done
 }
 
 study() {
-    [ -z "${TEXTS:-}" ] || job 1 corpus python -m data.prepare $TEXTS --output "data/$CORPUS.txt"
-    local rates arm seed
+    local text= rates arm grid= seed settings encoders=("$STUDY"/encoders/{B,C})
+    [ -z "${TEXTS:-}" ] || { job 1 corpus "" python -m data.prepare $TEXTS --output "data/$CORPUS.txt"; text=corpus; }
     for rates in $GRID; do
-        for arm in B C; do pretrain 2 grid "$arm-${rates//:/-}" "$arm" "$rates" "$GRID_STEPS"; done
+        for arm in B C; do
+            pretrain 3 grid "$arm-${rates//:/-}" "$text" "$arm" "$rates" "$GRID_STEPS"
+            grid+="grid-$arm-${rates//:/-} "
+        done
     done
-    rates=$([ "$counting" ] && echo 0:0:0 || python -m container.study rates "$STUDY")
-    pretrain 8 pretrain B B "$rates" "$STEPS"
-    pretrain 18 pretrain C C "$rates" "$STEPS"
+    job 1 rates "$grid" python -m container.study rates "$STUDY"
+    rates=$(cat "$STUDY/rates" 2> /dev/null || echo 0:0:0)
+    pretrain 35 pretrain C rates C "$rates" "$STEPS"
+    pretrain 15 pretrain B rates B "$rates" "$STEPS"
     for arm in B C; do
-        job 1 "convert-$arm" python convert_checkpoint.py --checkpoint "$STUDY/pretrain/$arm" --output "$STUDY/encoders/$arm"
+        job 1 "convert-$arm" "pretrain-$arm" \
+            python convert_checkpoint.py --checkpoint "$STUDY/pretrain/$arm" --output "$STUDY/encoders/$arm"
     done
-    job 1 perplexity-held_out python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "$STUDY"/encoders/{B,C}
-    job 1 perplexity-wiki_sample python -m evaluations.perplexity --data wiki_sample "$ENCODER" "$STUDY"/encoders/{B,C}
+    job 1 perplexity-held_out "convert-B convert-C" \
+        python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "${encoders[@]}"
+    job 1 perplexity-wiki_sample "convert-B convert-C" \
+        python -m evaluations.perplexity --data wiki_sample "$ENCODER" "${encoders[@]}"
+    settings=$SETTINGS
     for seed in $SEEDS; do
-        local settings=$([ "$seed" = "${SEEDS%% *}" ] && echo "$SETTINGS" || tr ' ' '\n' <<< "$SETTINGS" | grep -e -1)
-        few_shot A "$ENCODER" "$seed" "$settings"
-        for arm in B C; do few_shot "$arm" "$STUDY/encoders/$arm" "$seed" "$settings"; done
+        few_shot A "$ENCODER" "$text" "$seed" "$settings"
+        for arm in B C; do few_shot "$arm" "$STUDY/encoders/$arm" "convert-$arm" "$seed" "$settings"; done
+        settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
     done
 }
-study
-counting=
-echo "$planned minutes of work, about, in $STUDY"
-study
+
+left=0 spent=0 guessed=0
+while ran='' left=0 && study && [ "$left" -gt 0 ]; do
+    [ "$ran" ] || sleep 20 # what is left is being done, or waits for what is
+    echo "$ran done, about $((guessed ? left * spent / guessed / 60 : left)) minutes of work to go"
+done
 python -m container.study report "$STUDY"

@@ -44,7 +44,8 @@ def main(argv: list[str]) -> None:
         losses = grid_losses(args.study / "grid")
         write_atomically(args.study / "grid.md", grid_table(losses))
         best = min(losses, key=lambda rates: np.mean(list(losses[rates].values())))
-        print(":".join(f"{value:g}" for value in best))
+        write_atomically(args.study / "rates", ":".join(f"{value:g}" for value in best) + "\n")
+        sys.stdout.write((args.study / "grid.md").read_text())
     else:
         settings = read_settings(args.study / "few-nerd")
         if not settings:
