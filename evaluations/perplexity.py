@@ -78,7 +78,11 @@ def read_sentences(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase)
 def mlm_figures(
     model: BertForMaskedLM, tokenizer: PreTrainedTokenizerBase, sentences: Dataset, args: argparse.Namespace
 ) -> tuple[float, float, int]:
-    """Mean cross entropy of the selected tokens in nats, the share predicted exactly, and how many they are."""
+    """Mean cross entropy of the selected tokens in nats, the share predicted exactly, and how many they are.
+
+    Raises:
+        UserError: no token was selected, as in text of which the tokenizer knows nothing.
+    """
     batches = Batches(sentences, tokenizer, 1, args.max_length, seed=0, packed=False)
     rows = [batches[number] for number in range(len(sentences))]
     rows.sort(key=lambda row: row["input_ids"].shape[1])  # alike in length, so that there is little padding
@@ -102,6 +106,8 @@ def mlm_figures(
         total += F.cross_entropy(logits.float(), labels, reduction="sum").item()
         right += (logits.argmax(1) == labels).sum().item()
         tokens += len(labels)
+    if not tokens:
+        raise UserError("no token of these sentences can be masked: the tokenizer knows none, or they are too few")
     return total / tokens, right / tokens, tokens
 
 

@@ -10,6 +10,7 @@ cd "$HERE/../../.."
 export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DATA=${DATA:-$HERE/data/few-nerd} OUTPUT TQDM_MININTERVAL=30
 STUDY=${STUDY:-$HERE/outputs/study} OUTPUT=$STUDY/few-nerd
 CORPUS=${CORPUS:-news}                  # data/news.txt, made of TEXTS
+ELSEWHERE=${ELSEWHERE:-wiki_sample}     # a corpus of another kind, for the perplexity
 ENCODER=${ENCODER:-minilm} STEPS=${STEPS:-2000} PRECISION=${PRECISION:-no} # no or bf16
 SEEDS=${SEEDS:-0 1 2}                   # of 1-shot; the other settings have the first seed only
 SETTINGS=${SETTINGS:-5-1 5-5} EPISODES=${EPISODES:-500}
@@ -73,8 +74,8 @@ study() {
     done
     job 1 perplexity-held_out "convert-B convert-C" \
         python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "${encoders[@]}"
-    job 1 perplexity-wiki_sample "convert-B convert-C" \
-        python -m evaluations.perplexity --data wiki_sample "$ENCODER" "${encoders[@]}"
+    job 1 perplexity-elsewhere "convert-B convert-C" \
+        python -m evaluations.perplexity --data "$ELSEWHERE" "$ENCODER" "${encoders[@]}"
     settings=$SETTINGS
     for seed in $SEEDS; do
         few_shot A "$ENCODER" "$text" "$seed" "$settings"
