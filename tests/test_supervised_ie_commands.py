@@ -168,8 +168,9 @@ def test_run_sh_does_it_all_from_anywhere(root):
 def test_benchmark_measures_both_ways(root, trained, capsys):
     data = str(root / "data" / "dev.oneie.jsonl")
     supervised_ie_speed.main(["--name", str(trained), "--input", data, "--rounds", "1", "--device", "cpu"])
-    one, many, ratios = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
+    *_, one, many, ratios, same = (line.split() for line in capsys.readouterr().out.splitlines())
     assert float(ratios[-1]) == pytest.approx(float(one[-2]) / float(many[-2]), rel=0.05)  # milliseconds in all
+    assert same[0] == "0" and same[same.index("F1") + 1] == same[-2]
 
 
 def test_token_classifier_learns_the_entities_by_heart(root, capsys):
