@@ -81,7 +81,7 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     environment = os.environ | {
         "STUDY": str(place), "DATA": str(data), "CORPUS": str(text), "ELSEWHERE": str(text),
         "ENCODER": str(encoder), "STEPS": "4",
-        "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "SEEDS": "0", "SETTINGS": "5-1", "EPISODES": "101",
+        "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "SEEDS": "0", "VARIANTS": "kl_plain", "SETTINGS": "5-1", "EPISODES": "101",
         "OMP_NUM_THREADS": "1", "PROCESSES": "1", "HF_HOME": str(tmp_path / "cache"),
     }  # fmt: skip
     command = ["bash", str(SCRIPTS / "study.sh")]
@@ -90,14 +90,15 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     assert [process.returncode for process in together] == [0, 0], outputs
     jobs = (place / "commands.sh").read_text().splitlines()
     done = {path.name for path in (place / "done").iterdir()}
-    assert len(jobs) == len(done) == 15  # none was run twice
-    assert {"few_shot-C-0-inter-5-1", "perplexity-elsewhere", "rates"} < done
+    assert len(jobs) == len(done) == 24  # none was run twice
+    assert {"few-nerd-C-0-inter-5-1", "perplexity-elsewhere", "rates"} < done
     tables = (place / "tables.md").read_text()
     for arms in ("B - A", "C - B", "C - A"):
         assert f"| intra 5-1 | {arms} | " in tables and f"| inter 5-1 | {arms} | " in tables
     assert "| C | 4 | " in tables
+    assert "| intra 5-1-nnshot | 100 | C |" in tables and "| intra 5-1 | 100 | kl_plain |" in tables
 
-    (place / "done" / "few_shot-C-0-inter-5-1").unlink()  # as if it had been killed at its end
+    (place / "done" / "few-nerd-C-0-inter-5-1").unlink()  # as if it had been killed at its end
     again = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-    assert "few_shot-C-0-inter-5-1" in again and "few_shot-B" not in again.split("| setting")[0]
+    assert "few-nerd-C-0-inter-5-1" in again and "few-nerd-B" not in again.split("| setting")[0]
     assert (place / "tables.md").read_text() == tables

@@ -7,8 +7,8 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../../.."
-export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DATA=${DATA:-$HERE/data/few-nerd} OUTPUT TQDM_MININTERVAL=30
-STUDY=${STUDY:-$HERE/outputs/study} OUTPUT=$STUDY/few-nerd
+export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DATA=${DATA:-$HERE/data/few-nerd} TQDM_MININTERVAL=30
+STUDY=${STUDY:-$HERE/outputs/study}
 CORPUS=${CORPUS:-news}                  # data/news.txt, made of TEXTS
 ELSEWHERE=${ELSEWHERE:-wiki_sample}     # a corpus of another kind, for the perplexity
 ENCODER=${ENCODER:-minilm} STEPS=${STEPS:-2000} PRECISION=${PRECISION:-no} # no or bf16
@@ -16,7 +16,12 @@ SEEDS=${SEEDS:-0 1 2}                   # of 1-shot; the other settings have the
 SETTINGS=${SETTINGS:-5-1 5-5} EPISODES=${EPISODES:-500}
 GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 5e-4:1:20 1e-3:0.5:20 1e-3:0.5:100} # learning rate : encoder's share : warm-up
 GRID_STEPS=${GRID_STEPS:-200}
-declare -A LOSSES=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
+VARIANTS=${VARIANTS:-}                  # of C, compared on the episodes that serve choosing: alpha0.5, kl_plain, ...
+declare -A LOSSES=(
+    [B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1"
+    [alpha0.5]="--alpha 0.5 --beta 0.05 --gamma 0.1" [beta0.2]="--alpha 0.05 --beta 0.2 --gamma 0.1"
+    [kl_plain]="--alpha 0.05 --beta 0.05 --gamma 0.1 --kl_form plain"
+)
 mkdir -p "$STUDY"/{logs,done,locks}
 
 # job MINUTES NAME NEEDS COMMAND...: once the jobs NEEDS are done, unless it is done or someone is at it.
@@ -43,20 +48,22 @@ pretrain() { # MINUTES FOLDER NAME NEEDS ARM RATE:SHARE:WARMUP STEPS
         --learning_rate "$rate" --encoder_lr_scale "$share" --warmup_steps "$warmup" --max_steps "$7" \
         --eval_steps 200 --save_steps 200 --keep_last 1 --output_dir "$STUDY/$2" --name "$3" --resume
 }
-few_shot() { # ARM ENCODER NEEDS SEED SETTINGS
-    local type setting trained=$3
-    for type in intra inter; do
+few_shot() { # FOLDER ARM SEED TYPES SETTINGS FLAGS...
+    local folder=$1 arm=$2 seed=$3 encoder=$STUDY/encoders/$2 converted=convert-$2 type setting needs
+    [ "$arm" != A ] || encoder=$ENCODER converted=
+    for type in $4; do
+        needs=$converted
         for setting in $5; do
-            job 6 "few_shot-$1-$4-$type-$setting" "$trained" env MODEL="$2" bash "$HERE/exec_container.sh" "$type" 0 \
-                "${setting%-*}" "${setting#*-}" "$1-$4" --seed "$4" --episodes "$EPISODES" --mixed_precision "$PRECISION"
-            trained="$3 few_shot-$1-$4-$type-${5%% *}" # the first setting does the source training
+            job 6 "$folder-$arm-$seed-$type-$setting" "$needs" env MODEL="$encoder" OUTPUT="$STUDY/$folder" \
+                bash "$HERE/exec_container.sh" "$type" 0 "${setting%-*}" "${setting#*-}" "$arm-$seed" --seed "$seed" \
+                --mixed_precision "$PRECISION" "${@:6}"
+            needs="$converted $folder-$arm-$seed-$type-${5%% *}" # which did the source training
         done
-        trained=$3
     done
 }
 
 study() {
-    local text= rates arm grid= seed settings encoders=("$STUDY"/encoders/{B,C})
+    local text= rates arm grid= seed settings
     [ -z "${TEXTS:-}" ] || { job 1 corpus "" python -m data.prepare $TEXTS --output "data/$CORPUS.txt"; text=corpus; }
     for rates in $GRID; do
         for arm in B C; do
@@ -66,27 +73,37 @@ study() {
     done
     job 1 rates "$grid" python -m container.study rates "$STUDY"
     rates=$(cat "$STUDY/rates" 2> /dev/null || echo 0:0:0)
-    pretrain 35 pretrain C rates C "$rates" "$STEPS"
-    pretrain 15 pretrain B rates B "$rates" "$STEPS"
-    for arm in B C; do
+    for arm in C B $VARIANTS; do
+        pretrain 25 pretrain "$arm" rates "$arm" "$rates" "$STEPS"
         job 1 "convert-$arm" "pretrain-$arm" \
             python convert_checkpoint.py --checkpoint "$STUDY/pretrain/$arm" --output "$STUDY/encoders/$arm"
     done
     job 1 perplexity-held_out "convert-B convert-C" \
-        python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "${encoders[@]}"
+        python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "$STUDY"/encoders/{B,C}
     job 1 perplexity-elsewhere "convert-B convert-C" \
-        python -m evaluations.perplexity --data "$ELSEWHERE" "$ENCODER" "${encoders[@]}"
+        python -m evaluations.perplexity --data "$ELSEWHERE" "$ENCODER" "$STUDY"/encoders/{B,C}
     settings=$SETTINGS
     for seed in $SEEDS; do
-        few_shot A "$ENCODER" "$text" "$seed" "$settings"
-        for arm in B C; do few_shot "$arm" "$STUDY/encoders/$arm" "convert-$arm" "$seed" "$settings"; done
+        for arm in A B C; do
+            few_shot few-nerd $arm "$seed" "intra inter" "$settings" --episodes "$EPISODES"
+        done
         settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
+    done
+    # Why: on the episodes that serve choosing, without source training, and fine-tuned for 20 steps without dropout.
+    for arm in A B C; do
+        few_shot untrained $arm 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot
+        for seed in $SEEDS; do
+            few_shot no_dropout $arm "$seed" intra 5-1 --episodes 100 --dropout 0 --max_steps 20
+        done
+    done
+    for arm in $VARIANTS; do
+        for seed in $SEEDS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes 100; done
     done
 }
 
 left=0 spent=0 guessed=0
 while ran='' left=0 && study && [ "$left" -gt 0 ]; do
-    [ "$ran" ] || sleep 20 # what is left is being done, or waits for what is
+    [ "$ran" ] || { sleep 20 && continue; } # what is left is being done, or waits for what is
     echo "$ran done, about $((guessed ? left * spent / guessed / 60 : left)) minutes of work to go"
 done
 python -m container.study report "$STUDY"

@@ -32,7 +32,7 @@ def parse_args(argv: list[str], description: str) -> argparse.Namespace:
     add("--encoder_learning_rate", type=float, default=1e-5, help="of the encoder")
     add("--dropout", type=float, default=0.1, help="in the encoder and before the heads, while training")
     add("--max_length", type=int, default=128, help="word pieces per sentence, [CLS] and [SEP] included")
-    add("--epochs", type=int, default=1, help="of source training")
+    add("--epochs", type=int, default=1, help="of source training; 0: the encoder as it is")
     add("--batch_size", type=int, default=32, help="sentences per step of source training")
 
     add("--episodes", type=int, default=500, help="test episodes to run, from the first")

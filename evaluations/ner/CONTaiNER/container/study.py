@@ -47,14 +47,21 @@ def main(argv: list[str]) -> None:
         write_atomically(args.study / "rates", ":".join(f"{value:g}" for value in best) + "\n")
         sys.stdout.write((args.study / "grid.md").read_text())
     else:
-        settings = read_settings(args.study / "few-nerd")
+        settings = read_settings([args.study / "few-nerd"])
         if not settings:
             raise UserError(f"{args.study / 'few-nerd'} holds no finished setting")
-        tables = [scores_table(settings), differences_table(settings), training_table(args.study / "pretrain")]
-        tables += [path.read_text() for path in sorted((args.study / "logs").glob("perplexity-*"))]
-        write_atomically(args.study / "tables.md", "\n\n".join(tables) + "\n")
+        parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
+        parts["Pre-training"] = training_table(args.study / "pretrain")
+        for path in sorted((args.study / "logs").glob("perplexity-*")):
+            parts[f"MLM on text {path.name.removeprefix('perplexity-')}"] = path.read_text().strip()
+        for folders in (["untrained"], ["no_dropout"], ["few-nerd", "variants"]):
+            chosen_on = read_settings([args.study / folder for folder in folders], choosing=True)
+            title = f"INTRA's first {CHOSEN_ON} episodes, {' and '.join(folders)}"
+            parts[title] = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
+        tables = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items()) + "\n"
+        write_atomically(args.study / "tables.md", tables)
         plot(settings, args.study / "plot.svg")
-        sys.stdout.write((args.study / "tables.md").read_text())
+        sys.stdout.write(tables)
 
 
 def validations(folder: Path) -> list[tuple[int, dict[str, float]]]:
@@ -90,18 +97,20 @@ def grid_table(losses: dict[tuple[float, ...], dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_settings(results: Path) -> dict[str, dict[str, Side]]:
+def read_settings(results: list[Path], choosing: bool = False) -> dict[str, dict[str, Side]]:
     """Setting ("intra 5-1") -> arm -> its finished runs; the results of arm A with seed 0 lie in TYPE/A-0/SETTING.
 
-    Of INTRA the episodes that serve choosing are left out.
+    Args:
+        choosing: read INTRA's first episodes, which serve choosing, alone; else everything but them.
     """
     settings: dict[str, dict[str, Side]] = {}
-    for kind in TYPES:
-        for summary in sorted(results.glob(f"{kind}/*/*/{FINISHED}")):
+    for kind in TYPES[:1] if choosing else TYPES:
+        selection = {"episodes": CHOSEN_ON} if choosing else {"skip_episodes": CHOSEN_ON if kind == "intra" else 0}
+        for summary in sorted(path for folder in results for path in folder.glob(f"{kind}/*/*/{FINISHED}")):
             folder = summary.parent
             arm, _, _seed = folder.parent.name.rpartition("-")
             side = settings.setdefault(f"{kind} {folder.name}", {}).setdefault(arm, {})
-            side[str(folder)] = read_run(folder, skip_episodes=CHOSEN_ON if kind == "intra" else 0)
+            side[str(folder)] = read_run(folder, **selection)
     return settings
 
 

@@ -53,7 +53,7 @@ def train(model: Container, words: WordPieces, split: Split, args) -> list[float
     sentences = list(read_columns(split.train, set(labels)))
     encoded = [words.encode(sentence.words) for sentence in sentences]
     targets = [torch.tensor([labels.index(label) for label in sentence.labels]) for sentence in sentences]
-    order = torch.cat([torch.randperm(len(sentences)) for _ in range(args.epochs)]).split(args.batch_size)
+    order = [batch for _ in range(args.epochs) for batch in torch.randperm(len(sentences)).split(args.batch_size)]
     optimizer = make_optimizer(model.encoder.parameters(), model.heads.parameters(), args)
     model.set_dropout(args.dropout)
     model.train()
