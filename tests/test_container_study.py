@@ -79,10 +79,9 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     text.write_text("\n".join(f"word{i % 60} word{i % 7} word{i % 11}" for i in range(400)) + "\n")
     place = tmp_path / "study"
     environment = os.environ | {
-        "STUDY": str(place), "DATA": str(data), "CORPUS": str(text), "ELSEWHERE": str(text),
-        "ENCODER": str(encoder), "STEPS": "4",
-        "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "SEEDS": "0", "VARIANTS": "kl_plain", "SETTINGS": "5-1", "EPISODES": "101",
-        "OMP_NUM_THREADS": "1", "PROCESSES": "1", "HF_HOME": str(tmp_path / "cache"),
+        "STUDY": str(place), "DATA": str(data), "CORPUS": str(text), "ELSEWHERE": str(text), "HF_HOME": str(tmp_path),
+        "ENCODER": str(encoder), "STEPS": "4", "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "VARIANTS": "kl_plain",
+        "SEEDS": "0", "SETTINGS": "5-1", "EPISODES": "101", "OMP_NUM_THREADS": "1", "PROCESSES": "1",
     }  # fmt: skip
     command = ["bash", str(SCRIPTS / "study.sh")]
     together = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
