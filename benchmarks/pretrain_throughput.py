@@ -204,6 +204,8 @@ def main() -> None:
             f"{form:8}{speed[form]:15.0f}{seconds:9.3f}{statistics.mean(r['padding'] for r in rounds):9.1%}"
             f"{max(r['peak_gib'] for r in rounds):10.2f}{speed[form] * flops / peak:22.1%}"
         )
+        if form == "packed":
+            print(f"the paper's 100,000 steps at this rate: {seconds * 100_000 / 3600:.1f} hours")
     print(f"matrix product peak {peak / 1e9:.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP of useful work a real token")
     ours = runs.get("packed", [])
     rates = {form: [r["tokens"] / r["seconds"] for r in rounds] for form, rounds in runs.items()}
