@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,20 @@ def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, t
     assert float(role[3]) > 20 and float(role[-1]) < 0.05
     with pytest.raises(UserError, match=r"scores-test\.json cannot be read"):
         compare.main([str(trained), str(trained)])
+
+
+def test_what_a_run_cannot_score_is_counted(root, capsys):
+    (root / "no_events").mkdir()
+    for split in ("train", "dev"):
+        bare = [replace(sentence, events=[]) for sentence in sentences()]
+        write_sentences(root / "no_events" / f"{split}.oneie.jsonl", bare)
+    train.main(flags(root, "no_events_run", data=root / "no_events", max_epochs=1, patience=1, warmup_epochs=0))
+    evaluate.main(["--name", str(root / "no_events_run"), "--data", str(root / "data"), "--device", "cpu"])
+    shown = capsys.readouterr()
+    assert "trigger" not in shown.out and "relation" in shown.out
+    events = sum(len(sentence.events) for sentence in sentences())
+    assert f"note: {events} of trigger_identification are not scored" in shown.err
+    assert "of relation" not in shown.err
 
 
 def test_run_sh_does_it_all_from_anywhere(root):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 import torch
 
@@ -36,6 +37,9 @@ def main(argv: list[str]) -> None:
             documents[task] = {doc: of_tasks[TASKS.index(task)].tolist() for doc, of_tasks in counts.items()}
         if best[OVERALL][0] == epoch:
             write_sentences(directory / f"predictions-{split}.oneie.jsonl", predicted)
+    for task, gold in zip(TASKS, sum(counts.values())[:, 2].tolist(), strict=True):
+        if gold and task not in table:
+            print(f"note: {gold} of {task} are not scored: the run was trained without any", file=sys.stderr)
     print(f"{split}, {len(sentences)} sentences of {len(documents['entity'])} documents")
     print(f"{'':24}{'P':>8}{'R':>8}{'F1':>8}   {'95% interval':16}epoch")
     for task in tasks_of(labels):
