@@ -1,5 +1,6 @@
 """The extractor: word vectors, batching and targets against plain loops."""
 
+from copy import deepcopy
 from itertools import chain, pairwise
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_word_vectors_are_means_over_pieces_of_two_layers(case):
     torch.testing.assert_close(words, torch.cat(expected), atol=1e-5, rtol=1e-4)
     for b, vectors in enumerate(expected):
         torch.testing.assert_close(words[batch.word_grid[b]][batch.word_mask[b]], vectors, atol=1e-5, rtol=1e-4)
+
+
+def test_attention_in_training_sees_no_padding(case):
+    model, tokenizer, _ = case
+    batch = collate(make_examples(sentences(), tokenizer), tokenizer, 64)
+    training = deepcopy(model)
+    for layer in training.encoder.encoder.layer:
+        layer.attention.self.train().dropout.p = 1e-12  # the path of training, with nothing dropped
+    with torch.no_grad():
+        torch.testing.assert_close(training.words(batch), model.words(batch), atol=1e-5, rtol=1e-4)
 
 
 def test_bf16_rounds_the_encoder_alone(case):
