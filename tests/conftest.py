@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
 import datasets
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from model import SparseLTForPreTraining
@@ -30,6 +31,13 @@ def datasets_cache(tmp_path_factory, monkeypatch):
     cache = tmp_path_factory.mktemp("datasets_cache")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     return cache
+
+
+@pytest.fixture(autouse=True)
+def accelerate_forgets():
+    """A run in this process leaves its precision to no later one, as every run of a user is a process of its own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")
