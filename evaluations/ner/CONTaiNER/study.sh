@@ -16,12 +16,10 @@ SEEDS=${SEEDS:-0 1 2}                   # of 1-shot; the other settings have the
 SETTINGS=${SETTINGS:-5-1 5-5} EPISODES=${EPISODES:-500}
 GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 5e-4:1:20 1e-3:0.5:20 1e-3:0.5:100} # learning rate : encoder's share : warm-up
 GRID_STEPS=${GRID_STEPS:-200}
-VARIANTS=${VARIANTS:-}                  # of C, compared on the episodes that serve choosing: alpha0.5, kl_plain, ...
-declare -A LOSSES=(
-    [B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1"
-    [alpha0.5]="--alpha 0.5 --beta 0.05 --gamma 0.1" [beta0.2]="--alpha 0.05 --beta 0.2 --gamma 0.1"
-    [kl_plain]="--alpha 0.05 --beta 0.05 --gamma 0.1 --kl_form plain"
-)
+VARIANTS=${VARIANTS:-}                  # of B and C, compared on the episodes that serve choosing: names from here on
+declare -A FLAGS=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
+FLAGS[alpha0.5]="${FLAGS[C]} --alpha 0.5" FLAGS[beta0.2]="${FLAGS[C]} --beta 0.2" FLAGS[kl_plain]="${FLAGS[C]} --kl_form plain"
+for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps 600"; done
 mkdir -p "$STUDY"/{logs,done,locks}
 
 # job MINUTES NAME NEEDS COMMAND...: once the jobs NEEDS are done, unless it is done or someone is at it.
@@ -44,9 +42,9 @@ job() {
 pretrain() { # MINUTES FOLDER NAME NEEDS ARM RATE:SHARE:WARMUP STEPS
     local rate share warmup
     IFS=: read -r rate share warmup <<< "$6"
-    job "$1" "$2-$3" "$4" python pretrain.py --model "$ENCODER" --data "$CORPUS" --mixed_precision "$PRECISION" ${LOSSES[$5]} \
+    job "$1" "$2-$3" "$4" python pretrain.py --model "$ENCODER" --data "$CORPUS" --mixed_precision "$PRECISION" \
         --learning_rate "$rate" --encoder_lr_scale "$share" --warmup_steps "$warmup" --max_steps "$7" \
-        --eval_steps 200 --save_steps 200 --keep_last 1 --output_dir "$STUDY/$2" --name "$3" --resume
+        --eval_steps 200 --save_steps 200 --keep_last 1 --output_dir "$STUDY/$2" --name "$3" --resume ${FLAGS[$5]}
 }
 few_shot() { # FOLDER ARM SEED TYPES SETTINGS FLAGS...
     local folder=$1 arm=$2 seed=$3 encoder=$STUDY/encoders/$2 converted=convert-$2 type setting needs
