@@ -27,7 +27,7 @@ CHOSEN_ON = 100  # INTRA's first episodes serve choosing, the others reporting
 COLORS = ["#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]  # Okabe and Ito (2008)
 RATES = ("learning_rate", "encoder_lr_scale", "warmup_steps")
 
-Side = dict[str, Run]  # the runs of one arm in one setting, one a seed, by their directories
+Side = dict[str, Run]  # the runs of one arm in one setting, by their seeds
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -108,9 +108,9 @@ def read_settings(results: list[Path], choosing: bool = False) -> dict[str, dict
         selection = {"episodes": CHOSEN_ON} if choosing else {"skip_episodes": CHOSEN_ON if kind == "intra" else 0}
         for summary in sorted(path for folder in results for path in folder.glob(f"{kind}/*/*/{FINISHED}")):
             folder = summary.parent
-            arm, _, _seed = folder.parent.name.rpartition("-")
+            arm, _, seed = folder.parent.name.rpartition("-")
             side = settings.setdefault(f"{kind} {folder.name}", {}).setdefault(arm, {})
-            side[str(folder)] = read_run(folder, **selection)
+            side[seed] = read_run(folder, **selection)
     return settings
 
 
@@ -132,31 +132,32 @@ def scores_table(settings: dict[str, dict[str, Side]]) -> str:
 
 
 def paired(arms: dict[str, Side]) -> dict[str, dict[str, float]]:
-    """ "B - A" -> the paired difference of micro F1, for every two arms with the same seeds."""
+    """ "B - A" -> the paired difference of micro F1, for every two arms, over the seeds that both have."""
     rows = {}
     for a, b in combinations(arms, 2):
-        if len(arms[a]) == len(arms[b]):
-            check(arms[a] | arms[b])
-            rows[f"{b} - {a}"] = differences(counts(arms[a]), counts(arms[b]))
+        if seeds := sorted(arms[a].keys() & arms[b].keys()):
+            check({f"{arm}-{seed}": arms[arm][seed] for arm in (a, b) for seed in seeds})
+            sides = ({seed: arms[arm][seed] for seed in seeds} for arm in (a, b))
+            rows[f"{b} - {a}"] = {**differences(*map(counts, sides)), "seeds": len(seeds)}
     return rows
 
 
 def differences_table(settings: dict[str, dict[str, Side]]) -> str:
-    lines = ["| setting | arms | difference of F1 | 95% interval | p |", "|---|---|---:|---:|---:|"]
+    lines = ["| setting | arms | seeds | difference of F1 | 95% interval | p |", "|---|---|---:|---:|---:|---:|"]
     for setting, arms in settings.items():
         for name, row in paired(arms).items():
-            interval = f"{row['low']:+.2f} to {row['high']:+.2f}"
-            lines.append(f"| {setting} | {name} | {row['difference']:+.2f} | {interval} | {row['p_value']:.4f} |")
+            difference, interval = f"{row['difference']:+.2f}", f"{row['low']:+.2f} to {row['high']:+.2f}"
+            lines.append(f"| {setting} | {name} | {row['seeds']} | {difference} | {interval} | {row['p_value']:.4f} |")
     return "\n".join(lines)
 
 
 def training_table(pretraining: Path) -> str:
-    """The held-out figures of the arms that were trained, at a quarter, half, three quarters and the end."""
+    """The held-out figures of the arms that were trained, about five times over their run."""
     names = ("mlm_loss", "mlm_accuracy", "reconstruction_loss", "bleu", "share_typed", "type_perplexity")
     lines = ["| arm | step | " + " | ".join(names) + " |", "|---|" + "---:|" * (len(names) + 1)]
     for record in sorted(pretraining.glob("*/run.json")):
         rows = validations(record.parent)
-        for step, figures in rows[len(rows) % 2 :: max(1, len(rows) // 5)]:
+        for step, figures in rows[:: -max(1, len(rows) // 5)][::-1]:  # the last one is among them
             numbers = (f"{figures[name]:.3f}" if name in figures else "" for name in names)
             lines.append(f"| {record.parent.name} | {step} | {' | '.join(numbers)} |")
     return "\n".join(lines)
