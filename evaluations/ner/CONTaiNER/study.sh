@@ -82,20 +82,16 @@ study() {
         python -m evaluations.perplexity --data "$ELSEWHERE" "$ENCODER" "$STUDY"/encoders/{B,C}
     settings=$SETTINGS
     for seed in $SEEDS; do
-        for arm in A B C; do
-            few_shot few-nerd $arm "$seed" "intra inter" "$settings" --episodes "$EPISODES"
-        done
+        for arm in A B C; do few_shot few-nerd $arm "$seed" "intra inter" "$settings" --episodes "$EPISODES"; done
         settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
+        for arm in $VARIANTS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes 100; done
     done
     # Why: on the episodes that serve choosing, without source training, and fine-tuned for 20 steps without dropout.
-    for arm in A B C; do
-        few_shot untrained $arm 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot
-        for seed in $SEEDS; do
+    for arm in A B C; do few_shot untrained $arm 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot; done
+    for seed in $SEEDS; do
+        for arm in A B C; do
             few_shot no_dropout $arm "$seed" intra 5-1 --episodes 100 --dropout 0 --max_steps 20
         done
-    done
-    for arm in $VARIANTS; do
-        for seed in $SEEDS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes 100; done
     done
 }
 
