@@ -60,13 +60,13 @@ def test_tables_by_hand(tmp_path):
     write_few_shot_run(tmp_path / "few-nerd/intra/A-2/5-1", [[0, 5, 5]] * 120, {"seed": 2})  # B has no such seed
     write_grid_run(tmp_path / "pretrain", "B", (1e-3, 0.5, 20), 4.5)
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "perplexity-held_out").write_text("| B | 90.02 |")
+    (tmp_path / "logs" / "perplexity-held_out").write_text(f"bar\r  0%| bar\r| {tmp_path}/B | 90.02 |\n")
     study.main(["report", str(tmp_path)])
     text = (tmp_path / "tables.md").read_text()
     assert "| intra 5-1 | 20 | A | 33.33 | 33.33 to 33.33 | 40.00, 60.00, 0.00 |" in text
     assert "| intra 5-1 | B - A | 2 | +20.00 | +20.00 to +20.00 | 0.0001 |" in text
     assert f"| inter 5-1 | 120 | A | {100 * (10 * 100 + 5 * 20) / (10 * 120):.2f} |" in text
-    assert "| 20 | 4.500 |" in text and "| B | 90.02 |" in text
+    assert "| 20 | 4.500 |" in text and "\n| B | 90.02 |\n" in text and "bar" not in text
     assert "<svg" in (tmp_path / "plot.svg").read_text()
 
 

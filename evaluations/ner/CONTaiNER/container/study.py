@@ -53,7 +53,9 @@ def main(argv: list[str]) -> None:
         parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
         parts["Pre-training"] = training_table(args.study / "pretrain")
         for path in sorted((args.study / "logs").glob("perplexity-*")):
-            parts[f"MLM on text {path.name.removeprefix('perplexity-')}"] = path.read_text().strip()
+            rows = [line.strip() for line in path.read_text().replace(f"{args.study}/", "").splitlines()]
+            title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
+            parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
         for folders in (["untrained"], ["no_dropout"], ["few-nerd", "variants"]):
             chosen_on = read_settings([args.study / folder for folder in folders], choosing=True)
             title = f"INTRA's first {CHOSEN_ON} episodes, {' and '.join(folders)}"
