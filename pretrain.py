@@ -53,6 +53,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--beta", type=float, default=0.05, help="weight of the sparsity loss")
     add("--gamma", type=float, default=0.1, help="weight of the KL loss; all three 0: masked language modelling alone")
     add("--kl_form", choices=["exponential", "plain"], default="exponential", help="1 - exp(-KL), or the paper's KL")
+    add("--temperature_decay", type=float, default=3e-5, help="share by which the typer's temperature falls each step")
     add("--num_types", type=int, default=64, help="latent types, `not typed` included")
     add("--max_steps", type=int, default=100_000, help="optimiser steps")
     add("--batch_size", type=int, default=32, help="sentences a step, over all processes")
@@ -85,6 +86,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     for flag in [*positive, "eval_steps", "save_steps", "keep_last", "eval_sentences"]:
         if getattr(args, flag) < 1:
             raise UserError(f"--{flag} must be at least 1")
+    if not 0 <= args.temperature_decay < 1:
+        raise UserError("--temperature_decay must be at least 0 and below 1")
     if not 0 < args.validation_fraction < 1:
         raise UserError("--validation_fraction must lie between 0 and 1")
     return args
@@ -235,7 +238,7 @@ def main(argv: list[str]) -> None:
     model.train()
     for step in range(start, args.max_steps):
         learning_rate = set_learning_rate(optimizer, step, args.warmup_steps, args.max_steps)
-        tau = temperature(step)
+        tau = temperature(step, args.temperature_decay)
         figures = torch.zeros_like(window)
         for number in range(step * accumulation, (step + 1) * accumulation):
             batch = {key: tensor.to(accelerator.device, non_blocking=True) for key, tensor in next(loader).items()}

@@ -89,4 +89,4 @@ def test_temperature():
     assert temperature(10_000) == pytest.approx(5 * math.exp(10_000 * math.log1p(-3e-5)))
     assert temperature(76_751) > 0.5 == temperature(76_752) == temperature(100_000) == temperature(10**9)
     assert all(temperature(step + 1) < temperature(step) for step in range(0, 76_752, 97))
-    assert temperature(40_000) == temperature(40_000)
+    assert temperature(300, 0.00383) == pytest.approx(5 * 0.99617**300) and temperature(601, 0.00383) == 0.5

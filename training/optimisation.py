@@ -38,6 +38,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, warmup_steps:
     return max(group["lr"] for group in optimizer.param_groups)
 
 
-def temperature(step: int) -> float:
-    """Of the Gumbel-softmax at a step (from 0): from 5 down to 0.5, which it reaches after 76,752 steps."""
-    return max(5.0 * (1 - 3e-5) ** step, 0.5)
+def temperature(step: int, decay: float = 3e-5) -> float:
+    """Of the Gumbel-softmax at a step (from 0): from 5 down to 0.5, which the paper's decay reaches at step 76,752."""
+    return max(5.0 * (1 - decay) ** step, 0.5)

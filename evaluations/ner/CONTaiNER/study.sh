@@ -20,6 +20,7 @@ VARIANTS=${VARIANTS:-}                  # of B and C, compared on the episodes t
 declare -A FLAGS=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
 FLAGS[alpha0.5]="${FLAGS[C]} --alpha 0.5" FLAGS[beta0.2]="${FLAGS[C]} --beta 0.2" FLAGS[kl_plain]="${FLAGS[C]} --kl_form plain"
 for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps 600"; done
+FLAGS[C_annealed]="${FLAGS[C_gentle]} --temperature_decay 0.00383" # from 5 to 0.5 in 600 steps
 mkdir -p "$STUDY"/{logs,done,locks}
 
 # job MINUTES NAME NEEDS COMMAND...: once the jobs NEEDS are done, unless it is done or someone is at it.
@@ -86,13 +87,8 @@ study() {
         settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
         for arm in $VARIANTS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes 100; done
     done
-    # Why: on the episodes that serve choosing, without source training, and fine-tuned for 20 steps without dropout.
-    for arm in A B C; do few_shot untrained $arm 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot; done
-    for seed in $SEEDS; do
-        for arm in A B C; do
-            few_shot no_dropout $arm "$seed" intra 5-1 --episodes 100 --dropout 0 --max_steps 20
-        done
-    done
+    # Is a gain lost in source training? The encoders as they are, on the episodes that serve choosing.
+    for arm in A B C $VARIANTS; do few_shot untrained "$arm" 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot; done
 }
 
 left=0 spent=0 guessed=0

@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
             rows = [line.strip() for line in path.read_text().replace(f"{args.study}/", "").splitlines()]
             title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
             parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
-        for folders in (["untrained"], ["no_dropout"], ["few-nerd", "variants"]):
+        for folders in (["untrained"], ["few-nerd", "variants"]):
             chosen_on = read_settings([args.study / folder for folder in folders], choosing=True)
             title = f"INTRA's first {CHOSEN_ON} episodes, {' and '.join(folders)}"
             parts[title] = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
