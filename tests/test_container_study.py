@@ -47,7 +47,7 @@ def write_few_shot_run(folder: Path, episodes: list[list[int]], recipe: dict) ->
     (folder / "run.json").write_text(json.dumps({"data": {"version": "x"}, "recipe": recipe, "training": training}))
     lines = [{"index": i, "full": {"a": row}, "published": {"a": row}} for i, row in enumerate(episodes)]
     (folder / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "summary.json").write_text("{}")
+    (folder / "summary.json").write_text(json.dumps({"episodes": len(episodes)}))
 
 
 def test_tables_by_hand(tmp_path):
@@ -58,6 +58,7 @@ def test_tables_by_hand(tmp_path):
                 episodes = [[5, 5, 5]] * 100 + [[correct[seed], 5, 5]] * 20  # the first 100 of INTRA must not count
                 write_few_shot_run(tmp_path / f"few-nerd/{kind}/{arm}-{seed}/5-1", episodes, {"seed": seed})
     write_few_shot_run(tmp_path / "few-nerd/intra/A-2/5-1", [[0, 5, 5]] * 120, {"seed": 2})  # B has no such seed
+    write_few_shot_run(tmp_path / "variants/intra/C_new-0/5-1", [[1, 5, 5]] * 100, {"seed": 0})  # looked at, no more
     write_grid_run(tmp_path / "pretrain", "B", (1e-3, 0.5, 20), 4.5)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "perplexity-held_out").write_text(f"bar\r  0%| bar\r| {tmp_path}/B | 90.02 |\n")
@@ -66,6 +67,7 @@ def test_tables_by_hand(tmp_path):
     assert "| intra 5-1 | 20 | A | 33.33 | 33.33 to 33.33 | 40.00, 60.00, 0.00 |" in text
     assert "| intra 5-1 | B - A | 2 | +20.00 | +20.00 to +20.00 | 0.0001 |" in text
     assert f"| inter 5-1 | 120 | A | {100 * (10 * 100 + 5 * 20) / (10 * 120):.2f} |" in text
+    assert "| intra 5-1 | 100 | C_new | 20.00 |" in text and text.count("| C_new |") == 1
     assert "| 20 | 4.500 |" in text and "\n| B | 90.02 |\n" in text and "bar" not in text
     assert "<svg" in (tmp_path / "plot.svg").read_text()
 

@@ -85,7 +85,7 @@ study() {
     for seed in $SEEDS; do
         for arm in A B C; do few_shot few-nerd $arm "$seed" "intra inter" "$settings" --episodes "$EPISODES"; done
         settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
-        for arm in $VARIANTS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes 100; done
+        for arm in $VARIANTS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes "$EPISODES"; done
     done
     # Is a gain lost in source training? The encoders as they are, on the episodes that serve choosing.
     for arm in A B C $VARIANTS; do few_shot untrained "$arm" 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot; done

@@ -47,7 +47,8 @@ def main(argv: list[str]) -> None:
         write_atomically(args.study / "rates", ":".join(f"{value:g}" for value in best) + "\n")
         sys.stdout.write((args.study / "grid.md").read_text())
     else:
-        settings = read_settings([args.study / "few-nerd"])
+        folders = [args.study / "few-nerd", args.study / "variants"]
+        settings = read_settings(folders)
         if not settings:
             raise UserError(f"{args.study / 'few-nerd'} holds no finished setting")
         parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
@@ -56,10 +57,10 @@ def main(argv: list[str]) -> None:
             rows = [line.strip() for line in path.read_text().replace(f"{args.study}/", "").splitlines()]
             title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
             parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
-        for folders in (["untrained"], ["few-nerd", "variants"]):
-            chosen_on = read_settings([args.study / folder for folder in folders], choosing=True)
-            title = f"INTRA's first {CHOSEN_ON} episodes, {' and '.join(folders)}"
-            parts[title] = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
+        for title, results in {"": folders, ", without source training": [args.study / "untrained"]}.items():
+            chosen_on = read_settings(results, choosing=True)
+            text = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
+            parts[f"INTRA's first {CHOSEN_ON} episodes{title}"] = text
         tables = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items()) + "\n"
         write_atomically(args.study / "tables.md", tables)
         plot(settings, args.study / "plot.svg")
@@ -110,6 +111,8 @@ def read_settings(results: list[Path], choosing: bool = False) -> dict[str, dict
         selection = {"episodes": CHOSEN_ON} if choosing else {"skip_episodes": CHOSEN_ON if kind == "intra" else 0}
         for summary in sorted(path for folder in results for path in folder.glob(f"{kind}/*/*/{FINISHED}")):
             folder = summary.parent
+            if not choosing and kind == "intra" and json.loads(summary.read_text())["episodes"] <= CHOSEN_ON:
+                continue  # of a variant that was only looked at
             arm, _, seed = folder.parent.name.rpartition("-")
             side = settings.setdefault(f"{kind} {folder.name}", {}).setdefault(arm, {})
             side[seed] = read_run(folder, **selection)
