@@ -9,6 +9,7 @@ import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from model_cases import lay_out
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from model import SparseLTForPreTraining
@@ -87,3 +88,15 @@ def tiny_model(tiny_encoder):
 def sentences():
     """Eight sentences of 4 to 24 tokens that the tiny tokenizer knows the words of."""
     return SENTENCES
+
+
+@pytest.fixture
+def ids(tiny_tokenizer, sentences):
+    """The eight sentences as lists of ids."""
+    return tiny_tokenizer(sentences)["input_ids"]
+
+
+@pytest.fixture
+def padded(tiny_tokenizer, ids):
+    """A batch of them, one a row."""
+    return lay_out([[i] for i in ids], max(map(len, ids)), tiny_tokenizer)
