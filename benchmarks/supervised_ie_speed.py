@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from common.errors import run
+from common.errors import UserError, run
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.data import read_sentences
 from evaluations.supervised_ie.predict import POSITIONS, extract
@@ -79,6 +79,8 @@ def main(argv: list[str]) -> None:
         )
     print(f"{'ratio':16}" + "".join(f"{one / many:10.2f}" for one, many in zip(*rows, strict=True)))
     differing = sum(a != b for a, b in zip(*results.values(), strict=True))
+    if differing and model.mixed_precision == "no":
+        raise UserError(f"{differing} of {len(sentences)} sentences come out differently in batches")
     f1 = [
         f1_of(count(sentences, said, labels.symmetric_relations), tasks_of(labels))[OVERALL]
         for said in results.values()

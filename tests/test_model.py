@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from model_cases import figures, gradients, lay_out
+from model_cases import LOSSES, figures, gradients, lay_out
 
 
 def test_mlm_head_runs_on_the_selected_tokens_only(tiny_model, padded):

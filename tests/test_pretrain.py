@@ -119,3 +119,23 @@ def test_errors_are_one_line_and_status_2(tmp_path):
     assert process.returncode == 2
     errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "none.txt" in errors[0] and "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "gpu", "device", "wanted", "chosen"),
+    [
+        ({"avx512_bf16": True}, None, "auto", "auto", "bf16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, None, "cpu", "auto", "bf16"),
+        ({"avx512_bf16": False}, None, "auto", "auto", "no"),
+        ({}, None, "auto", "auto", "no"),  # not an x86 CPU
+        ({}, (7, 0), "auto", "auto", "fp16"),  # the paper's V100
+        ({}, (9, 0), "auto", "auto", "bf16"),
+        ({}, (9, 0), "cpu", "auto", "no"),  # the GPU is left alone
+        ({"avx512_bf16": True}, None, "auto", "no", "no"),
+    ],
+)
+def test_precision_by_hardware(monkeypatch, capabilities, gpu, device, wanted, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    assert pretrain.choose_precision(wanted, device) == chosen

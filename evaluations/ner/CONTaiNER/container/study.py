@@ -1,12 +1,11 @@
-"""What study.sh makes of its runs.
+"""What study.sh makes of its runs: the learning rates, the tables and the plot.
 
-python -m container.study rates STUDY     # the learning rates of the lowest held-out MLM loss, with the grid
-python -m container.study report STUDY    # STUDY/tables.md and STUDY/plot.svg, as far as the runs have come
+rates: STUDY/rates, those of the lowest held-out MLM loss, and the grid in STUDY/grid.md;
+report: STUDY/tables.md and STUDY/plot.svg, as far as the runs have come.
 """
 
 import argparse
 import json
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -24,7 +23,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 CHOSEN_ON = 100  # INTRA's first episodes serve choosing, the others reporting
-COLORS = ["#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]  # Okabe and Ito (2008)
+COLORS = ["#999999", "#0072B2", "#D55E00"]  # Okabe and Ito (2008), for three arms and their differences
 RATES = ("learning_rate", "encoder_lr_scale", "warmup_steps")
 
 Side = dict[str, Run]  # the runs of one arm in one setting, by their seeds
@@ -45,26 +44,35 @@ def main(argv: list[str]) -> None:
         write_atomically(args.study / "grid.md", grid_table(losses))
         best = min(losses, key=lambda rates: np.mean(list(losses[rates].values())))
         write_atomically(args.study / "rates", ":".join(f"{value:g}" for value in best) + "\n")
-        sys.stdout.write((args.study / "grid.md").read_text())
+        print(grid_table(losses))
     else:
-        folders = [args.study / "few-nerd", args.study / "variants"]
-        settings = read_settings(folders)
-        if not settings:
-            raise UserError(f"{args.study / 'few-nerd'} holds no finished setting")
-        parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
-        parts["Pre-training"] = training_table(args.study / "pretrain")
-        for path in sorted((args.study / "logs").glob("perplexity-*")):
-            rows = [line.strip() for line in path.read_text().replace(f"{args.study}/", "").splitlines()]
-            title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
-            parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
-        for title, results in {"": folders, ", without source training": [args.study / "untrained"]}.items():
-            chosen_on = read_settings(results, choosing=True)
-            text = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
-            parts[f"INTRA's first {CHOSEN_ON} episodes{title}"] = text
-        tables = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items()) + "\n"
+        tables = report(args.study)
         write_atomically(args.study / "tables.md", tables)
-        plot(settings, args.study / "plot.svg")
-        sys.stdout.write(tables)
+        plot(read_settings([args.study / "few-nerd"]), args.study / "plot.svg")
+        print(tables)
+
+
+def report(study: Path) -> str:
+    """All tables of a study, as far as its runs have come.
+
+    Raises:
+        UserError: no setting is finished.
+    """
+    folders = [study / "few-nerd", study / "variants"]
+    settings = read_settings(folders)
+    if not settings:
+        raise UserError(f"{study / 'few-nerd'} holds no finished setting")
+    parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
+    parts["Pre-training"] = training_table(study / "pretrain")
+    for path in sorted((study / "logs").glob("perplexity-*")):
+        rows = [line.strip() for line in path.read_text().replace(f"{study}/", "").splitlines()]
+        title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
+        parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
+    for title, results in {"": folders, ", without source training": [study / "untrained"]}.items():
+        chosen_on = read_settings(results, choosing=True)
+        text = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
+        parts[f"INTRA's first {CHOSEN_ON} episodes{title}"] = text
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items()) + "\n"
 
 
 def validations(folder: Path) -> list[tuple[int, dict[str, float]]]:
@@ -172,30 +180,35 @@ def plot(settings: dict[str, dict[str, Side]], path: Path) -> None:
     """F1 of every arm and the paired differences, with 95% intervals, a row a setting."""
     figure, (scores, gains) = pyplot.subplots(1, 2, figsize=(9, 1 + 1.1 * len(settings)), sharey=True,
                                               layout="constrained")  # fmt: skip
-    shown = set()
-    for row, arms in enumerate(settings.values()):
-        points = [(scores, arm, micro_prf(counts(side).sum(0))[2], *f1_interval(counts(side)))
-                  for arm, side in arms.items()]  # fmt: skip
-        points += [(gains, name, d["difference"], d["low"], d["high"]) for name, d in paired(arms).items()]
-        for axes in (scores, gains):
-            here = [point[1:] for point in points if point[0] is axes]
-            for number, (name, value, low, high) in enumerate(here):
-                height = row + 0.7 * ((number + 0.5) / len(here) - 0.5)
-                color, label = COLORS[number % len(COLORS)], None if (axes, name) in shown else name
-                axes.plot([low, high], [height, height], color=color, linewidth=1.5)
-                axes.plot(value, height, "o", color=color, markersize=5, label=label)
-                shown.add((axes, name))
+    f1 = [
+        {arm: (micro_prf(counts(side).sum(0))[2], *f1_interval(counts(side))) for arm, side in arms.items()}
+        for arms in settings.values()
+    ]
+    gaps = [
+        {name: (row["difference"], row["low"], row["high"]) for name, row in paired(arms).items()}
+        for arms in settings.values()
+    ]
+    draw(scores, f1, "micro F1")
+    draw(gains, gaps, "paired difference of micro F1")
     scores.set_yticks(range(len(settings)), settings)
     scores.invert_yaxis()
-    scores.set_xlabel("micro F1")
     gains.axvline(0, color="black", linewidth=0.8, linestyle="--")
-    gains.set_xlabel("paired difference of micro F1")
-    for axes in (scores, gains):
-        axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
     with matplotlib.rc_context({"svg.hashsalt": "study"}):
         figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+
+
+def draw(axes: pyplot.Axes, rows: list[dict[str, tuple[float, float, float]]], measure: str) -> None:
+    """A row of intervals (value, low, high) for each setting, each name in its own colour and at its own height."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for number, name in enumerate(names):
+        heights = [height + 0.7 * ((number + 0.5) / len(names) - 0.5) for height, row in enumerate(rows) if name in row]
+        values, low, high = zip(*(row[name] for row in rows if name in row), strict=True)
+        axes.hlines(heights, low, high, color=COLORS[number], linewidth=1.5)
+        axes.plot(values, heights, "o", color=COLORS[number], markersize=5, label=name)
+    axes.set_xlabel(measure)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":
