@@ -83,7 +83,7 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     place = tmp_path / "study"
     environment = os.environ | {
         "STUDY": str(place), "DATA": str(data), "CORPUS": str(text), "ELSEWHERE": str(text), "HF_HOME": str(tmp_path),
-        "ENCODER": str(encoder), "STEPS": "4", "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "VARIANTS": "kl_plain",
+        "ENCODER": str(encoder), "STEPS": "4", "GRID": "1e-3:0.5:2", "GRID_STEPS": "2", "VARIANTS": "C_kl_plain",
         "SEEDS": "0", "SETTINGS": "5-1", "EPISODES": "101", "OMP_NUM_THREADS": "1", "PROCESSES": "1",
     }  # fmt: skip
     command = ["bash", str(SCRIPTS / "study.sh")]
@@ -98,7 +98,7 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     for arms in ("B - A", "C - B", "C - A"):
         assert f"| intra 5-1 | {arms} | " in tables and f"| inter 5-1 | {arms} | " in tables
     assert "| C | 4 | " in tables
-    assert "| intra 5-1-nnshot | 100 | C |" in tables and "| intra 5-1 | 100 | kl_plain |" in tables
+    assert "| intra 5-1-nnshot | 100 | C |" in tables and "| intra 5-1 | 100 | C_kl_plain |" in tables
 
     (place / "done" / "few-nerd-C-0-inter-5-1").unlink()  # as if it had been killed at its end
     again = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
