@@ -18,7 +18,7 @@ GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 5e-4:1:20 1e-3:0.5:20 1e-3:0.5:100} # learn
 GRID_STEPS=${GRID_STEPS:-200}
 VARIANTS=${VARIANTS:-}                  # of B and C, compared on the episodes that serve choosing: names from here on
 declare -A FLAGS=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
-for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps 600"; done
+for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps $((STEPS * 3 / 10))"; done
 FLAGS[C_alpha0.5]="${FLAGS[C_gentle]} --alpha 0.5" FLAGS[C_beta0.2]="${FLAGS[C_gentle]} --beta 0.2"
 FLAGS[C_kl_plain]="${FLAGS[C_gentle]} --kl_form plain"
 FLAGS[C_annealed]="${FLAGS[C_gentle]} --temperature_decay 0.00383" # from 5 to 0.5 in 600 steps
