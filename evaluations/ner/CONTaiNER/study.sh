@@ -16,7 +16,7 @@ SEEDS=${SEEDS:-0 1 2}                   # of 1-shot; the other settings have the
 SETTINGS=${SETTINGS:-5-1 5-5} EPISODES=${EPISODES:-500}
 GRID=${GRID:-1e-4:0.1:20 5e-4:0.5:20 5e-4:1:20 1e-3:0.5:20 1e-3:0.5:100} # learning rate : encoder's share : warm-up
 GRID_STEPS=${GRID_STEPS:-200}
-VARIANTS=${VARIANTS:-}                  # of B and C, compared on the episodes that serve choosing: names from here on
+VARIANTS=${VARIANTS:-} VARIANT_TYPES=${VARIANT_TYPES:-intra} # of B and C, in 5-way 1-shot: names from here on
 declare -A FLAGS=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
 for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps $((STEPS * 3 / 10))"; done
 FLAGS[C_alpha0.5]="${FLAGS[C_gentle]} --alpha 0.5" FLAGS[C_beta0.2]="${FLAGS[C_gentle]} --beta 0.2"
@@ -86,7 +86,7 @@ study() {
     for seed in $SEEDS; do
         for arm in A B C; do few_shot few-nerd $arm "$seed" "intra inter" "$settings" --episodes "$EPISODES"; done
         settings=$(tr ' ' '\n' <<< "$SETTINGS" | grep -e '-1$' | tr '\n' ' ')
-        for arm in $VARIANTS; do few_shot variants "$arm" "$seed" intra 5-1 --episodes "$EPISODES"; done
+        for arm in $VARIANTS; do few_shot variants "$arm" "$seed" "$VARIANT_TYPES" 5-1 --episodes "$EPISODES"; done
     done
     # Is a gain lost in source training? The encoders as they are, on the episodes that serve choosing.
     for arm in A B C $VARIANTS; do few_shot untrained "$arm" 0 intra 5-1 --episodes 100 --epochs 0 --method nnshot; done
