@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -147,6 +148,14 @@ def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, t
     role = capsys.readouterr().out.splitlines()[-1].split()
     assert role[0] == "role_classification"
     assert float(role[3]) > 20 and float(role[-1]) < 0.05
+    # seeds joined by commas are summed: of the two runs together, F1 is 2 correct / (predicted + gold)
+    compare.main([str(root / "worse"), f"{root / 'worse'},{trained}", "--split", "dev"])
+    both = float(capsys.readouterr().out.splitlines()[-1].split()[2])
+    scores = [json.loads((root / run / "scores-dev.json").read_text()) for run in ("run", "worse")]
+    counts = sum(np.array([*of_run["documents"]["role_classification"].values()]) for of_run in scores)
+    correct, predicted, gold = counts.sum(axis=0)
+    assert both == pytest.approx(200 * correct / (predicted + gold), abs=0.005)
+    assert float(role[1]) < both < float(role[2])
     with pytest.raises(UserError, match=r"scores-test\.json cannot be read"):
         compare.main([str(trained), str(trained)])
 

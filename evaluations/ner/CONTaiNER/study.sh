@@ -20,7 +20,7 @@ VARIANTS=${VARIANTS:-} VARIANT_TYPES=${VARIANT_TYPES:-intra} # of B and C, in 5-
 declare -A FLAGS=([B]="--alpha 0 --beta 0 --gamma 0" [C]="--alpha 0.05 --beta 0.05 --gamma 0.1")
 for arm in B C; do FLAGS[${arm}_gentle]="${FLAGS[$arm]} --encoder_lr_scale 0.05 --max_steps $((STEPS * 3 / 10))"; done
 FLAGS[C_alpha0.5]="${FLAGS[C_gentle]} --alpha 0.5" FLAGS[C_beta0.2]="${FLAGS[C_gentle]} --beta 0.2"
-FLAGS[C_kl_plain]="${FLAGS[C_gentle]} --kl_form plain"
+FLAGS[C_sparsity]="${FLAGS[C_beta0.2]} --alpha 0 --gamma 0" FLAGS[C_kl_plain]="${FLAGS[C_gentle]} --kl_form plain"
 FLAGS[C_annealed]="${FLAGS[C_gentle]} --temperature_decay 0.00383" # from 5 to 0.5 in 600 steps
 mkdir -p "$STUDY"/{logs,done,locks}
 
