@@ -62,6 +62,8 @@ def test_tables_by_hand(tmp_path):
     write_grid_run(tmp_path / "pretrain", "B", (1e-3, 0.5, 20), 4.5)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "perplexity-held_out").write_text(f"bar\r  0%| bar\r| {tmp_path}/B | 90.02 |\n")
+    for arm in ("B", "C"):
+        (tmp_path / "logs" / f"states-{arm}").write_text(f"| encoder |\n|---|\n| minilm |\n| {tmp_path}/{arm} |\n")
     study.main(["report", str(tmp_path)])
     text = (tmp_path / "tables.md").read_text()
     assert "| intra 5-1 | 20 | A | 33.33 | 33.33 to 33.33 | 40.00, 60.00, 0.00 |" in text
@@ -69,6 +71,7 @@ def test_tables_by_hand(tmp_path):
     assert f"| inter 5-1 | 120 | A | {100 * (10 * 100 + 5 * 20) / (10 * 120):.2f} |" in text
     assert "| intra 5-1 | 100 | C_new | 20.00 |" in text and text.count("| C_new |") == 1
     assert "| 20 | 4.500 |" in text and "\n| B | 90.02 |\n" in text and "bar" not in text
+    assert "## States\n\n| encoder |\n|---|\n| minilm |\n| B |\n| C |\n" in text
     assert "<svg" in (tmp_path / "plot.svg").read_text()
 
 
@@ -92,8 +95,8 @@ def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
     assert [process.returncode for process in together] == [0, 0], outputs
     jobs = (place / "commands.sh").read_text().splitlines()
     done = {path.name for path in (place / "done").iterdir()}
-    assert len(jobs) == len(done) == 22  # none was run twice
-    assert {"few-nerd-C-0-inter-5-1", "perplexity-elsewhere", "rates"} < done
+    assert len(jobs) == len(done) == 25  # none was run twice
+    assert {"few-nerd-C-0-inter-5-1", "perplexity-elsewhere", "states-C_kl_plain", "rates"} < done
     tables = (place / "tables.md").read_text()
     for arms in ("B - A", "C - B", "C - A"):
         assert f"| intra 5-1 | {arms} | " in tables and f"| inter 5-1 | {arms} | " in tables

@@ -77,6 +77,8 @@ study() {
         pretrain 25 pretrain "$arm" rates "$arm" "$rates" "$STEPS"
         job 1 "convert-$arm" "pretrain-$arm" \
             python convert_checkpoint.py --checkpoint "$STUDY/pretrain/$arm" --output "$STUDY/encoders/$arm"
+        job 1 "states-$arm" "convert-$arm" \
+            python -m evaluations.states --data "$ELSEWHERE" "$ENCODER" "$STUDY/encoders/$arm"
     done
     job 1 perplexity-held_out "convert-B convert-C" \
         python -m evaluations.perplexity --held_out_by "$STUDY/pretrain/C" "$ENCODER" "$STUDY"/encoders/{B,C}

@@ -65,14 +65,21 @@ def report(study: Path) -> str:
     parts = {"F1": scores_table(settings), "Differences": differences_table(settings)}
     parts["Pre-training"] = training_table(study / "pretrain")
     for path in sorted((study / "logs").glob("perplexity-*")):
-        rows = [line.strip() for line in path.read_text().replace(f"{study}/", "").splitlines()]
         title = f"Masked language modelling, {path.name.removeprefix('perplexity-').replace('_', ' ')}"
-        parts[title] = "\n".join(row for row in rows if row.startswith("|"))  # no progress bars
+        parts[title] = "\n".join(table_rows(path))
+    states = dict.fromkeys(row for path in sorted((study / "logs").glob("states-*")) for row in table_rows(path))
+    parts["States"] = "\n".join(states)  # the head and the encoder of all arms once
     for title, results in {"": folders, ", without source training": [study / "untrained"]}.items():
         chosen_on = read_settings(results, choosing=True)
         text = f"{scores_table(chosen_on)}\n\n{differences_table(chosen_on)}"
         parts[f"INTRA's first {CHOSEN_ON} episodes{title}"] = text
     return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items()) + "\n"
+
+
+def table_rows(log: Path) -> list[str]:
+    """The table that a command printed, without its progress bars; the study's paths are cut."""
+    rows = [line.strip() for line in log.read_text().replace(f"{log.parents[1]}/", "").splitlines()]
+    return [row for row in rows if row.startswith("|")]
 
 
 def validations(folder: Path) -> list[tuple[int, dict[str, float]]]:
