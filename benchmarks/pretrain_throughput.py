@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig
 
+from common.device import add_device
 from common.encoders import load_tokenizer
 from data.batches import Batches
 from data.corpus import load_corpus
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each form")
     parser.add_argument("--rounds", type=int, default=2, help="the forms take turns this often")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    add_device(parser)
     parser.add_argument("--compile", action="store_true", help="torch.compile the packed form")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="measure only these")
     parser.add_argument(

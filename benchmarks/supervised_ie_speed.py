@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from common.device import add_device
 from common.errors import UserError, run
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.data import read_sentences
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
     add("--mixed_precision", choices=("no", "bf16"), help="of the encoder; by default as the run was trained")
     add("--rounds", type=int, default=9, help="times each way is measured, in turn, after one that does not count")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
+    add_device(parser)
     args = parser.parse_args(argv)
     sentences = read_sentences(args.input)
     directory = checkpoint.run_directory(args.name)

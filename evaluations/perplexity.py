@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import BertForMaskedLM, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from common.device import add_device
 from common.encoders import load_bert, load_tokenizer
 from common.errors import UserError, run
 from data.batches import Batches
@@ -35,7 +36,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--sentences", type=int, default=1000, help="the first so many")
     add("--max_length", type=int, default=128, help="tokens of a sentence; longer ones are cut")
     add("--batch_size", type=int, default=32, help="sentences at a time")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    add_device(parser)
     return parser.parse_args(argv)
 
 

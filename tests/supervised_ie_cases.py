@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, write_sentences
 
 NAMES = ["anna", "bob", "carla", "dmitri", "eve", "farid"]
 PLACES = ["paris", "lima", "oslo", "new york"]
@@ -80,3 +80,31 @@ def write_encoder(directory: Path) -> None:
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(directory)
+
+
+def write_case(root: Path) -> Path:
+    """The encoder, the sentences as training and dev data, and two lines of text."""
+    torch.manual_seed(1)
+    write_encoder(root / "encoder")
+    (root / "data").mkdir()
+    for split in ("train", "dev"):
+        write_sentences(root / "data" / f"{split}.oneie.jsonl", sentences())
+    (root / "in.txt").write_text("bob met anna in lima\n\nunicef attacked eve of new york\n")
+    return root
+
+
+def flags(root: Path, name: str, **more) -> list[str]:
+    """The flags of `train` on `write_case`, with which it learns by heart."""
+    chosen = {
+        "encoder": root / "encoder",
+        "data": root / "data",
+        "name": root / name,
+        "max_epochs": 45,
+        "patience": 45,
+        "warmup_epochs": 2,
+        "encoder_learning_rate": 1e-3,
+        "learning_rate": 3e-3,
+        "device": "cpu",
+        **more,
+    }
+    return [part for key, value in chosen.items() for part in (f"--{key}", str(value))]

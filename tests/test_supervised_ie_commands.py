@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,45 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from supervised_ie_cases import one_thread, sentences, write_encoder  # noqa: F401
+from supervised_ie_cases import flags, one_thread, sentences, write_case  # noqa: F401
+from transformers import BertConfig
 
 from benchmarks import supervised_ie_speed
 from common.errors import UserError
 from evaluations.supervised_ie import checkpoint, compare, evaluate, predict, token_classifier, train
 from evaluations.supervised_ie.data import Entity, read_sentences, write_sentences
+from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.scores import OVERALL, TASKS, count, f1_of
 
-EPOCHS = 45
 RUN = Path(__file__).resolve().parents[1] / "evaluations" / "supervised_ie" / "run.sh"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("ie")
-    torch.manual_seed(1)
-    write_encoder(root / "encoder")
-    (root / "data").mkdir()
-    for split in ("train", "dev"):
-        write_sentences(root / "data" / f"{split}.oneie.jsonl", sentences())
-    (root / "in.txt").write_text("bob met anna in lima\n\nunicef attacked eve of new york\n")
-    return root
-
-
-def flags(root, name, **more):
-    chosen = {
-        "encoder": root / "encoder",
-        "data": root / "data",
-        "name": root / name,
-        "max_epochs": EPOCHS,
-        "patience": EPOCHS,
-        "warmup_epochs": 2,
-        "encoder_learning_rate": 1e-3,
-        "learning_rate": 3e-3,
-        "device": "cpu",
-        **more,
-    }
-    return [part for key, value in chosen.items() for part in (f"--{key}", str(value))]
+    return write_case(tmp_path_factory.mktemp("ie"))
 
 
 @pytest.fixture(scope="module")
@@ -97,45 +75,6 @@ def test_the_directory_holds_no_pickle_and_only_the_best_epochs(trained):
     assert not (trained / checkpoint.STATE).exists()
 
 
-def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch):
-    few = {"max_epochs": 4, "patience": 4, "mixed_precision": "bf16"}
-    train.main(flags(root, "unbroken", **few))
-
-    calls = []
-
-    def killed(*args):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return train_epoch(*args)
-
-    train_epoch = train.train_epoch
-    monkeypatch.setattr(train, "train_epoch", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train.main(flags(root, "broken", **few))
-    assert (root / "broken" / checkpoint.STATE).exists()
-    train.main(flags(root, "broken", **few))
-    assert len(calls) == 3 + 2  # epochs 3 and 4 alone
-
-    def without_seconds(run):
-        lines = [json.loads(line) for line in (root / run / "metrics.jsonl").read_text().splitlines()]
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-
-    assert without_seconds("broken") == without_seconds("unbroken")
-    assert (root / "broken" / "best.json").read_text() == (root / "unbroken" / "best.json").read_text()
-    epoch, _ = checkpoint.read_best(root / "broken")[OVERALL]
-    ours, theirs = (load_file(root / run / f"epoch-{epoch}.safetensors") for run in ("broken", "unbroken"))
-    for name, tensor in theirs.items():
-        assert torch.equal(tensor, ours[name]), name
-
-    checkpoint.write_atomically(root / "broken" / checkpoint.STATE, b"cut")
-    (root / "broken" / "finished.json").unlink()
-    with pytest.raises(UserError, match=r"training_state\.safetensors cannot be read"):
-        train.main(flags(root, "broken", **few))
-    with pytest.raises(UserError, match="a run with another --learning_rate, --mixed_precision; choose another --name"):
-        train.main(flags(root, "broken", **{**few, "learning_rate": 1, "mixed_precision": "no"}))
-
-
 def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, trained, capsys):
     train.main(flags(root, "worse", max_epochs=3, patience=3))
     for run in ("run", "worse"):
@@ -158,6 +97,10 @@ def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, t
     assert float(role[1]) < both < float(role[2])
     with pytest.raises(UserError, match=r"scores-test\.json cannot be read"):
         compare.main([str(trained), str(trained)])
+    scores[0]["documents"]["entity"]["doc-0"][2] += 1  # as after the corpus was prepared anew
+    (root / "worse" / "scores-dev.json").write_text(json.dumps(scores[0]))
+    with pytest.raises(UserError, match="are not of the same tasks, documents and annotation"):
+        compare.main([str(trained), str(root / "worse"), "--split", "dev"])
 
 
 def test_what_a_run_cannot_score_is_counted(root, capsys):
@@ -221,5 +164,59 @@ def test_mistakes_are_named(root, trained, tmp_path):
     with pytest.raises(UserError, match="no directory"):
         train.main(flags(root, "x", encoder="./nowhere"))
     assert not (root / "x").exists()
-    with pytest.raises(UserError, match="no directory to write"):
-        predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--output", str(root / "x" / "y")])
+    for output in (root / "x" / "y", tmp_path):
+        with pytest.raises(UserError, match=r"no file .* can be written"):
+            predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--output", str(output)])
+    with pytest.raises(UserError, match=r"in\.txt is a file, and --name is of a directory"):
+        train.main(flags(root, "in.txt"))
+
+
+def test_mistakes_end_with_one_line_and_status_2(root, tmp_path):
+    commands = [
+        ["train", *flags(root, "x", encoder="./nowhere")],
+        ["evaluate", "--name", str(tmp_path), "--data", str(root / "data")],
+        ["predict", "--name", str(tmp_path), "--input", str(root / "nothing.txt")],
+        ["compare", str(tmp_path), str(tmp_path)],
+        ["prepare", "ace", "--input", str(root / "nowhere"), "--output", str(tmp_path / "out")],
+        ["token_classifier", *flags(root, "x", data=tmp_path)],
+    ]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"evaluations.supervised_ie.{command}", *arguments],
+            cwd=RUN.parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command, *arguments in commands
+    ]
+    for process in started:
+        error = process.communicate()[1]
+        assert process.returncode == 2 and error.startswith("error: ") and error.count("\n") == 1, error
+
+
+def test_each_task_is_scored_with_its_own_best_epoch(root, trained):
+    run = root / "two_epochs"
+    shutil.copytree(trained, run)
+    _, labels, _ = checkpoint.load_model(run, checkpoint.read_best(run)[OVERALL][0])
+    torch.manual_seed(0)
+    untrained = Extractor.from_config(BertConfig.from_pretrained(run / "encoder"), labels, "no")
+    checkpoint.save_epoch(run, 99, untrained)
+    (run / "best.json").write_text(json.dumps({**checkpoint.read_best(run), "entity": [99, 0.0]}))
+    evaluate.main(["--name", str(run), "--data", str(root / "data"), "--device", "cpu"])
+    scores = json.loads((run / "scores-dev.json").read_text())["scores"]
+    assert scores["entity"]["epoch"] == 99 and scores["entity"]["f1"] < 50
+    for task in set(scores) - {"entity"}:
+        assert scores[task]["epoch"] != 99 and scores[task]["f1"] > 95
+
+
+def test_odd_text_is_predicted(root, trained, capsys):
+    """A word of more pieces than the encoder has positions (64), and lines that a tokenizer drops or splits oddly."""
+    lines = ["\u6211" * 100 + " met bob", "\u200b", "\U0001f600 \U0001f468\u200d\U0001f469", "=" * 300, "anna " * 200]
+    (root / "odd.txt").write_text("\n".join(lines) + "\n")
+    predict.main(["--name", str(trained), "--input", str(root / "odd.txt"), "--device", "cpu"])
+    predicted = capsys.readouterr().out
+    tokens = [json.loads(line)["tokens"] for line in predicted.splitlines()]
+    assert ["".join(words) for words in tokens] == ["".join(line.split()) for line in lines]
+    (root / "odd.oneie.json").write_text(predicted)  # OneIE's own files end so
+    predict.main(["--name", str(trained), "--input", str(root / "odd.oneie.json"), "--device", "cpu"])
+    assert [json.loads(line)["tokens"] for line in capsys.readouterr().out.splitlines()] == tokens

@@ -222,12 +222,37 @@ def test_ace(ace):
     }
 
 
-def test_a_text_that_is_not_at_its_offsets_is_counted(ace):
+def test_what_does_not_fit_the_text_or_the_ids_is_counted_by_reason(ace):
     path = ace / "English" / "nw" / "timex2norm" / f"{NAME}.apf.xml"
-    path.write_text(path.read_text().replace(">Müller<", ">Miller<"))
+    changed = path.read_text().replace(">Müller<", ">Miller<")
+    changed = changed.replace(charseq("They"), '<charseq START="90000" END="90003">They</charseq>')
+    changed = changed.replace(charseq("He"), '<charseq START="-9" END="-8">He</charseq>')
+    changed = changed.replace('REFID="E8-1" ROLE="Target"', 'REFID="NOPE-9" ROLE="Target"')
+    path.write_text(changed.replace('REFID="E3-0" ROLE="Arg-2"', 'REFID="NOPE-8" ROLE="Arg-2"'))
     splits, counts = run_on(ace)
     assert counts["entity whose text is not at its offsets"] == 1
+    assert counts["entity whose offsets leave the document"] == 2
+    assert counts["argument of an unknown id"] == counts["relation with an unknown id"] == 1
+    assert counts["argument that is a time or a value"] == 1
     assert ("Müller", "PER", "NAM") not in shown(splits["train"][0])["entities"]
+    report = json.loads((ace / "out" / "alignment.json").read_text())
+    assert report["argument of an unknown id"]["first"] == f"{path}: Target NOPE-9 of 'carried out an\\nattack'"
+
+
+def test_annotated_text_may_repeat_the_escapes_of_the_file(ace):
+    """Some annotation tools copy the file's characters: `AT&amp;T` once more escaped for XML."""
+    path = ace / "English" / "nw" / "timex2norm" / f"{NAME}.apf.xml"
+    assert ">AT&amp;T<" in path.read_text()
+    path.write_text(path.read_text().replace(">AT&amp;T<", ">AT&amp;amp;T<"))
+    splits, counts = run_on(ace)
+    assert ("AT & T", "ORG", "NAM") in shown(splits["train"][0])["entities"]
+    assert "entity whose text is not at its offsets" not in counts
+
+
+def test_an_ampersand_that_begins_no_escape_is_a_character():
+    counted, (paragraph,) = read_source("<P>R&D; sued AT&amp;T</P>", tags_count=False)
+    assert paragraph.text == "R&D; sued AT&T" and counted == "R&D; sued AT&amp;T"
+    assert paragraph.starts == [*range(13), 17] and paragraph.ends == [*range(1, 13), 17, 18]
 
 
 ERE_SOURCE = """<?xml version="1.0" encoding="utf-8"?>
@@ -332,6 +357,10 @@ def test_rich_ere(tmp_path):
         "relations": [("partwhole", "town", "Syria")],
         "events": [("took", "conflict:attack", [("tanks", "instrument")])],
     }
+    (tmp_path / "LDC" / "elsewhere").mkdir()
+    (tmp_path / "LDC" / "elsewhere" / "ENG_DF_1.mpdf.xml").write_text("<doc>other</doc>")
+    with pytest.raises(UserError, match=r"the text of .*ENG_DF_1\.rich_ere\.xml is there twice"):
+        run_on(tmp_path, "ere", "LDC", ["dev"])
     assert bought["events"] == [("bought", "transaction:transferownership", [("him", "recipient")])]
     assert counts == {
         "entity outside the running text": 2,  # in a quoted post, and the author's name in a tag
@@ -395,6 +424,10 @@ def test_mistakes_are_named_and_nothing_is_written(ace):
         (good.replace(' TYPE="ORG"', ""), r"1 broken files: .*apf\.xml: not of the format: KeyError 'TYPE'"),
         (re.sub(r' START="\d+"', ' START="x"', good), "not of the format: ValueError"),
         (re.sub("(?s)<anchor>.*?</anchor>", "", good), "not of the format: AttributeError"),
+        (good.replace('ID="E1-0"', 'ID="E5-0"'), "not of the format: ValueError 2 mentions have the id E5-0"),
+        (good.replace('TYPE="ORG"', 'TYPE=""'), "not of the format: ValueError the mention E3-0 has no type"),
+        (good.replace("<?xml version", '<?xml encoding="foo" version'), "not XML|not of the format"),
+        (good.replace('"1.0"?>', '"1.0" encoding="foo"?>', 1), "not of the format: LookupError"),
     ):
         (folder / f"{NAME}.apf.xml").write_text(content)
         with pytest.raises(UserError, match=message):

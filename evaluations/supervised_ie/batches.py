@@ -124,7 +124,7 @@ def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest
     word_offsets: list[int] = []
     for example in examples:
         rows.append([tokenizer.cls_token_id])
-        for word in example.pieces:
+        for word in (pieces[: longest - 2] for pieces in example.pieces):  # of a longer word, what fits in a row
             if len(rows[-1]) + len(word) + 1 > longest:
                 rows.append([tokenizer.cls_token_id])
             word_offsets.append(len(piece_positions))

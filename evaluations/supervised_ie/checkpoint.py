@@ -33,8 +33,15 @@ STATE = "training_state.safetensors"
 
 
 def run_directory(name: str) -> Path:
-    """Where the run of a name is kept: a folder of `outputs/`, or the path itself where the name is one."""
-    return Path(name) if "/" in name else OUTPUTS / name
+    """Where the run of a name is kept: a folder of `outputs/`, or the path itself where the name is one.
+
+    Raises:
+        UserError: a file is there.
+    """
+    directory = Path(name) if "/" in name else OUTPUTS / name
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file, and --name is of a directory")
+    return directory
 
 
 def load_encoder(name_or_path: str) -> tuple[BertModel, PreTrainedTokenizerBase]:
@@ -70,10 +77,14 @@ def begin(
     """Write what does not change during training; config.json, last, says that it is all there.
 
     Raises:
-        UserError: the directory is of a run with other settings.
+        UserError: the directory is of a run with other settings, or of one on other data.
     """
+    for path in directory.glob(".*.tmp"):  # what a killed run was writing
+        path.unlink()
     if (directory / "config.json").is_file():
         before = read_json(directory / "config.json")
+        if before.get("sha256") != settings["sha256"] or Labels.load(directory / "labels.json") != labels:
+            raise UserError(f"{directory} was begun with other content of {settings['data']}; choose another --name")
         differing = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if differing:
             names = ", ".join(f"--{name}" for name in differing)
@@ -94,12 +105,17 @@ def save_epoch(directory: Path, epoch: int, model: Extractor) -> None:
 def save_state(
     directory: Path, model: Extractor, optimizer: torch.optim.Optimizer, history: list[dict], best: dict
 ) -> None:
-    """Keep all that training goes on from; then drop the epochs that are no task's best any more."""
+    """Keep all that training goes on from, and publish it."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
     metadata = {"history": json.dumps(history), "best": json.dumps(best)}
     write_atomically(directory / STATE, save(tensors, metadata))
+    publish(directory, history, best)
+
+
+def publish(directory: Path, history: list[dict], best: dict) -> None:
+    """Write the history and the best epochs to be read; drop the epochs that are no task's best any more."""
     write_atomically(directory / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
     write_atomically(directory / "best.json", json.dumps(best, indent=1) + "\n")
     wanted = {f"epoch-{epoch}.safetensors" for epoch, _ in best.values()}
@@ -129,7 +145,9 @@ def load_state(directory: Path, model: Extractor, optimizer: torch.optim.Optimiz
             _, i, moment = name.split(".")
             moments.setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return json.loads(metadata["history"]), json.loads(metadata["best"])
+    history, best = json.loads(metadata["history"]), json.loads(metadata["best"])
+    publish(directory, history, best)  # the run may have been killed before it had done so
+    return history, best
 
 
 def read_best(directory: Path) -> dict[str, tuple[int, float]]:

@@ -24,8 +24,8 @@ def main(argv: list[str]) -> None:
     ]
     (first, tasks), *others = [*sides[0].items(), *sides[1].items()]
     for path, documents in others:
-        if documents.keys() != tasks.keys() or any(documents[task].keys() != tasks[task].keys() for task in tasks):
-            raise UserError(f"{first} and {path} are not of the same tasks and documents")
+        if gold(documents) != gold(tasks):
+            raise UserError(f"{first} and {path} are not of the same tasks, documents and annotation")
     print(f"{'':24}{'F1 A':>8}{'F1 B':>8}{'B - A':>8}   {'95% interval':18}p")
     for task, documents in tasks.items():
         of_a, of_b = (  # (documents, 3) each
@@ -35,6 +35,11 @@ def main(argv: list[str]) -> None:
         d = paired_difference(of_a, of_b)
         interval = f"{d['low']:+.2f} - {d['high']:+.2f}"
         print(f"{task:24}{f1[0]:8.2f}{f1[1]:8.2f}{d['difference']:+8.2f}   {interval:18}{d['p_value']:.4f}")
+
+
+def gold(documents: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, int]]:
+    """Task -> document -> how much of it is annotated."""
+    return {task: {doc: counts[2] for doc, counts in of_task.items()} for task, of_task in documents.items()}
 
 
 def score_files(names: str, split: str) -> list[Path]:

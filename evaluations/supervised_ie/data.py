@@ -69,7 +69,9 @@ def parse(record: object) -> Sentence:
     tokens = record.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) and t.strip() for t in tokens):
         raise ValueError("`tokens` is not a non-empty list of words")
-    "".join(tokens).encode()  # half a surrogate pair, which JSON can spell, is no text: a ValueError too
+    sent_id = str(record.get("sent_id") or "")
+    doc_id = str(record.get("doc_id") or sent_id)
+    "".join([*tokens, doc_id, sent_id]).encode()  # half a surrogate pair, which JSON can spell, is a ValueError too
 
     def span(of: dict, name: str) -> Span:
         start, end = of["start"], of["end"]
@@ -80,6 +82,7 @@ def parse(record: object) -> Sentence:
     def label(of: dict, key: str) -> str:
         if not isinstance(of[key], str) or not of[key]:
             raise ValueError(f"`{key}` is {of[key]!r}, not a name")
+        of[key].encode()  # see above
         return of[key]
 
     def entity_position(entity_id: str, user: str) -> int:
@@ -87,8 +90,7 @@ def parse(record: object) -> Sentence:
             raise ValueError(f"{user} names the unknown entity id {entity_id!r}")
         return position[entity_id]
 
-    sent_id = str(record.get("sent_id") or "")
-    sentence = Sentence(str(record.get("doc_id") or sent_id), sent_id, tokens)
+    sentence = Sentence(doc_id, sent_id, tokens)
     position: dict[str, int] = {}
     try:
         for entity in record.get("entity_mentions", []):

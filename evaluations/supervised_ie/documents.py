@@ -2,10 +2,11 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from pathlib import Path
 
 from nltk.tokenize import NLTKWordTokenizer, WordPunctTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
@@ -31,6 +32,10 @@ class Mention:
     text: str
     mention_type: str = ""
 
+    def __post_init__(self):
+        if not self.type.strip():
+            raise ValueError(f"the mention {self.id} has no type")
+
 
 @dataclass
 class Paragraph:
@@ -48,9 +53,9 @@ class Report:
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     first: dict[str, str] = field(default_factory=dict)
 
-    def add(self, reason: str, doc_id: str, what: str) -> None:
+    def add(self, reason: str, where: str | Path, what: str) -> None:
         self.counts[reason] += 1
-        self.first.setdefault(reason, f"{doc_id}: {what}")
+        self.first.setdefault(reason, f"{where}: {what}")
 
 
 @dataclass
@@ -58,11 +63,24 @@ class Document:
     """A document as annotated; relations and arguments name mentions by id."""
 
     doc_id: str
+    path: Path  # of its annotation
     counted: str  # the characters that the corpus's offsets count
     paragraphs: list[Paragraph]
     entities: list[Mention] = field(default_factory=list)
     relations: list[tuple[str, str, str]] = field(default_factory=list)  # type, Arg-1, Arg-2
     events: list[tuple[Mention, list[tuple[str, str]]]] = field(default_factory=list)  # trigger, (mention id, role)
+
+    def mentions(self) -> set[str]:
+        """The ids of its entities' mentions.
+
+        Raises:
+            ValueError: two mentions have one id.
+        """
+        uses = Counter(mention.id for mention in self.entities)
+        for mention_id, times in uses.items():
+            if times > 1:
+                raise ValueError(f"{times} mentions have the id {mention_id}")
+        return set(uses)
 
 
 def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
@@ -84,10 +102,13 @@ def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
             if name not in INLINE:
                 runs.append(Paragraph())
         elif not left_out:
-            for character in unescape(piece[0]):
+            text, length = unescape(piece[0]), len(piece[0])
+            for i, character in enumerate(text):
+                # the characters of an escape are one in the file; "&D;" is no escape
+                start, end = (i, i + 1) if text == piece[0] else (0, length)
                 runs[-1].text += character
-                runs[-1].starts.append(position)
-                runs[-1].ends.append(position + len(piece[0]))
+                runs[-1].starts.append(position + start)
+                runs[-1].ends.append(position + end)
         if not tag or tags_count:
             position += len(piece[0])
     paragraphs = []
@@ -128,16 +149,21 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
 
     def align(mention: Mention, kind: str) -> tuple[int, int, int] | None:
         """(sentence, first word, one past the last), or None and a line in the report."""
-        if not _same(unescape(document.counted[mention.start : mention.end]), mention.text):
-            report.add(f"{kind} whose text is not at its offsets", document.doc_id, repr(mention.text))
+        if not 0 <= mention.start < mention.end <= len(document.counted):
+            where = f"[{mention.start}, {mention.end}) of {len(document.counted)} characters"
+            report.add(f"{kind} whose offsets leave the document", document.path, f"{mention.text!r}, {where}")
+            return None
+        text = document.counted[mention.start : mention.end]
+        if not (_same(text, mention.text) or _same(unescape(text), unescape(mention.text))):
+            report.add(f"{kind} whose text is not at its offsets", document.path, repr(mention.text))
             return None
         covered = words[bisect_right(ends, mention.start) : bisect_left(starts, mention.end)]
         if not covered or len({sentence for _, _, sentence, _ in covered}) > 1:
             where = "across sentences" if covered else "outside the running text"
-            report.add(f"{kind} {where}", document.doc_id, repr(mention.text))
+            report.add(f"{kind} {where}", document.path, repr(mention.text))
             return None
         if (covered[0][0], covered[-1][1]) != (mention.start, mention.end):
-            report.add(f"{kind} widened to whole words", document.doc_id, repr(mention.text))
+            report.add(f"{kind} widened to whole words", document.path, repr(mention.text))
         return covered[0][2], covered[0][3], covered[-1][3] + 1
 
     home: dict[str, tuple[int, int]] = {}  # mention id -> sentence, position in its entities
@@ -149,10 +175,10 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
             entities.append(Entity(*place[1:], mention.type, *([mention.mention_type] if mention.mention_type else [])))
     for kind, head, tail in document.relations:
         if head not in home or tail not in home:
-            report.add("relation of an entity that was not aligned", document.doc_id, kind)
+            report.add("relation of an entity that was not aligned", document.path, kind)
         elif home[head][0] != home[tail][0] or head == tail:
             reason = "of an entity with itself" if head == tail else "across sentences"
-            report.add(f"relation {reason}", document.doc_id, kind)
+            report.add(f"relation {reason}", document.path, kind)
         else:
             sentences[home[head][0]].relations.append(Relation(kind, home[head][1], home[tail][1]))
     for trigger, arguments in document.events:
@@ -163,9 +189,9 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
         for mention_id, role in arguments:
             what = f"{role} of {trigger.text!r}"
             if mention_id not in home:
-                report.add("argument that was not aligned", document.doc_id, what)
+                report.add("argument that was not aligned", document.path, what)
             elif home[mention_id][0] != place[0]:
-                report.add("argument in another sentence", document.doc_id, what)
+                report.add("argument in another sentence", document.path, what)
             else:
                 kept.append((home[mention_id][1], role))
         sentences[place[0]].events.append(Event(*place[1:], trigger.type, tuple(kept)))

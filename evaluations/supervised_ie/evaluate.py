@@ -4,8 +4,7 @@ import argparse
 import json
 import sys
 
-import torch
-
+from common.device import add_device
 from common.errors import run
 from common.files import environment, write_atomically
 from evaluations.supervised_ie import checkpoint
@@ -20,7 +19,7 @@ def main(argv: list[str]) -> None:
     add("--name", required=True, help="of the trained run")
     add("--data", required=True, help="directory of the prepared corpus")
     add("--split", help="what to score on; `test` by default, `dev` where the corpus has no test part")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
+    add_device(parser)
     args = parser.parse_args(argv)
     split = args.split or ("test" if split_path(args.data, "test").is_file() else "dev")
     sentences = read_sentences(split_path(args.data, split))

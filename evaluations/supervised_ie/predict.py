@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from common.device import add_device
 from common.errors import UserError, run
 from common.text import read_lines
 from evaluations.supervised_ie import checkpoint
@@ -64,14 +65,15 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--name", required=True, help="of the trained run")
-    add("--input", required=True, help="text with a sentence a line, or .jsonl with `tokens`")
+    add("--input", required=True, help="text with a sentence a line, or .jsonl (.json) with `tokens`")
     add("--output", help="file of JSON lines to write; standard output by default")
     add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to run")
+    add_device(parser)
     args = parser.parse_args(argv)
-    if args.output and not Path(args.output).resolve().parent.is_dir():
-        raise UserError(f"no directory to write {args.output} in")
-    sentences = read_sentences(args.input) if args.input.endswith(".jsonl") else read_text(args.input)
+    if args.output and (Path(args.output).is_dir() or not Path(args.output).resolve().parent.is_dir()):
+        raise UserError(f"no file {args.output} can be written: it is a directory, or its directory is not there")
+    as_json = args.input.removesuffix(".gz").endswith((".jsonl", ".json"))
+    sentences = read_sentences(args.input) if as_json else read_text(args.input)
     directory = checkpoint.run_directory(args.name)
     epoch, _ = checkpoint.read_best(directory)[OVERALL]
     model, labels, tokenizer = checkpoint.load_model(directory, epoch)

@@ -46,6 +46,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{output} is a file; --output names a directory")
     report = Report()
     prepared = prepare_dygiepp_splits(args, report) if args.corpus == "dygiepp" else prepare_xml_splits(args, report)
+    if empty := [split for split, sentences in prepared.items() if not sentences]:
+        raise UserError(f"the documents of {', '.join(empty)} hold no sentence")
     output.mkdir(parents=True, exist_ok=True)
     for split, sentences in prepared.items():
         write_sentences(split_path(output, split), sentences)
@@ -89,8 +91,11 @@ def prepare_xml_splits(args: argparse.Namespace, report: Report) -> dict[str, li
     if args.corpus == "ace":
         read_document, source_of = prepare_ace.read_document, prepare_ace.source_of
     else:
-        files = {path.name: path for directory in args.input for path in sorted(Path(directory).rglob("*"))}
-        read_document, source_of = prepare_ere.read_document, partial(prepare_ere.source_of, sources=files)
+        files: dict[str, list[Path]] = defaultdict(list)
+        for directory in args.input:
+            for path in sorted(Path(directory).rglob("*")):
+                files[path.name].append(path)
+        read_document, source_of = prepare_ere.read_document, partial(prepare_ere.source_of, files=files)
     documents, problems = [], []
     for name in tqdm(split_of, desc="read", leave=False, disable=None):
         try:
@@ -138,7 +143,7 @@ def read_pair(path: Path, source: Path, read_document, report: Report) -> Docume
         return read_document(path, raw, ET.parse(path).getroot(), report)
     except ET.ParseError as error:
         raise UserError(f"{path}, line {error.position[0]}: not XML: {error}") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError) as error:
         raise UserError(f"{path}: not of the format: {type(error).__name__} {error}") from None
 
 

@@ -28,30 +28,35 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
     Raises:
         ValueError, KeyError, AttributeError: a part that the format demands is missing.
     """
-    document = Document(path.name.removesuffix(SUFFIX), *read_source(raw, tags_count=False))
+    document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=False))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
             head = mention.find("head/charseq")
             document.entities.append(
                 _mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", ""))
             )
-    known = {mention.id for mention in document.entities}
+    known = document.mentions()
+    no_entities = {m.attrib["ID"] for name in ("timex2_mention", "value_mention") for m in root.iter(name)}
     for relation in root.iter("relation"):
         kind = relation.attrib["TYPE"]
         for mention in relation.iter("relation_mention"):
             ends = {a.attrib["ROLE"]: a.attrib["REFID"] for a in mention.iter("relation_mention_argument")}
-            document.relations.append((kind, ends["Arg-1"], ends["Arg-2"]))
+            if {ends["Arg-1"], ends["Arg-2"]} <= known:
+                document.relations.append((kind, ends["Arg-1"], ends["Arg-2"]))
+            else:
+                report.add("relation with an unknown id", path, f"{kind} of {ends['Arg-1']} and {ends['Arg-2']}")
     for event in root.iter("event"):
         kind = f"{event.attrib['TYPE']}:{event.attrib['SUBTYPE']}"
         for mention in event.iter("event_mention"):
             trigger = _mention(mention.attrib["ID"], mention.find("anchor/charseq"), kind)
             arguments = []
             for argument in mention.iter("event_mention_argument"):
-                if argument.attrib["REFID"] in known:
-                    arguments.append((argument.attrib["REFID"], argument.attrib["ROLE"]))
+                mention_id, role = argument.attrib["REFID"], argument.attrib["ROLE"]
+                if mention_id in known:
+                    arguments.append((mention_id, role))
                 else:
-                    what = f"{argument.attrib['ROLE']} of {trigger.text!r}"
-                    report.add("argument that is a time or a value", document.doc_id, what)
+                    reason = "that is a time or a value" if mention_id in no_entities else "of an unknown id"
+                    report.add(f"argument {reason}", path, f"{role} {mention_id} of {trigger.text!r}")
             document.events.append((trigger, arguments))
     return document
 

@@ -9,6 +9,7 @@ and counted.
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from common.errors import UserError
 from evaluations.supervised_ie.documents import Document, Mention, Report, read_source
 
 SUFFIX = ".rich_ere.xml"
@@ -16,10 +17,17 @@ SOURCE_SUFFIXES = (".cmp.txt", ".mpdf.xml", ".mp.txt", ".xml", ".txt")
 FILLER_ENTITIES = {"weapon": "WEA", "vehicle": "VEH"}
 
 
-def source_of(path: Path, sources: dict[str, Path]) -> Path:
-    """The text that an annotation file belongs to: among all files by name, the one of its name; may not exist."""
+def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
+    """The text that an annotation file belongs to: among all files by name, the one of its name; may not exist.
+
+    Raises:
+        UserError: it is there twice.
+    """
     names = [path.name.removesuffix(SUFFIX) + suffix for suffix in SOURCE_SUFFIXES]
-    return next((sources[name] for name in names if name in sources), path.with_name(names[0]))
+    found = next((files[name] for name in names if name in files), [path.with_name(names[0])])
+    if len(found) > 1:
+        raise UserError(f"the text of {path} is there twice: {found[0]} and {found[1]}")
+    return found[0]
 
 
 def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Document:
@@ -32,7 +40,7 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
     Raises:
         ValueError, KeyError, AttributeError: a part that the format demands is missing.
     """
-    document = Document(path.name.removesuffix(SUFFIX), *read_source(raw, tags_count=True))
+    document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=True))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
             nominal_head, text = mention.find("nom_head"), mention.findtext("mention_text", "")
@@ -43,7 +51,8 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
         kind = FILLER_ENTITIES.get(filler.attrib["type"])
         if kind:
             document.entities.append(_mention(filler.attrib["id"], filler, filler.text or "", kind, "NOM"))
-    known = {mention.id for mention in document.entities}
+    known = document.mentions()
+    fillers = {filler.attrib["id"] for filler in root.iter("filler")}
     for relation in root.iter("relation"):
         kind = relation.attrib["type"]
         for mention in relation.iter("relation_mention"):
@@ -51,17 +60,20 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
             if head in known and tail in known:
                 document.relations.append((kind, head, tail))
             else:
-                report.add("relation with a filler", document.doc_id, kind)
+                reason = "with a filler" if {head, tail} <= known | fillers else "with an unknown id"
+                report.add(f"relation {reason}", path, f"{kind} of {head} and {tail}")
     for event in root.iter("event_mention"):
         trigger = event.find("trigger")
         kind = f"{event.attrib['type']}:{event.attrib['subtype']}"
         found = _mention(event.attrib["id"], trigger, trigger.text or "", kind)
         arguments = []
         for argument in event.iter("em_arg"):
-            if _reference(argument) in known:
-                arguments.append((_reference(argument), argument.attrib["role"]))
+            mention_id, role = _reference(argument), argument.attrib["role"]
+            if mention_id in known:
+                arguments.append((mention_id, role))
             else:
-                report.add("argument that is a filler", document.doc_id, f"{argument.attrib['role']} of {found.text!r}")
+                reason = "that is a filler" if mention_id in fillers else "of an unknown id"
+                report.add(f"argument {reason}", path, f"{role} {mention_id} of {found.text!r}")
         document.events.append((found, arguments))
     return document
 

@@ -8,10 +8,11 @@ if [ $# -lt 2 ]; then
     sed -n '2,5s/^# *//p' "$0" >&2
     exit 2
 fi
-data=$(realpath "$1") name=$2 encoder=${3:-bert-base-uncased}
+data=$(realpath "$1") name=$2 encoder=bert-base-uncased
+shift 2
+case ${1:--} in -*) ;; *) encoder=$1 && shift ;; esac
 [ -d "$encoder" ] && encoder=$(realpath "$encoder")
 case $name in */*) name=$(realpath -m "$name") ;; esac
-shift $(($# < 3 ? $# : 3))
 cd "$(dirname "$0")/../.."
 python -m evaluations.supervised_ie.train --encoder "$encoder" --data "$data" --name "$name" "$@"
 python -m evaluations.supervised_ie.evaluate --data "$data" --name "$name"

@@ -11,8 +11,9 @@ from torch import nn
 from tqdm import tqdm
 from transformers import BertModel, PreTrainedTokenizerBase
 
+from common.device import add_device
 from common.errors import UserError, run
-from common.files import environment, write_atomically
+from common.files import environment, sha256_of, write_atomically
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Example, collate, make_examples, shuffled_batches
 from evaluations.supervised_ie.data import Sentence, read_sentences, split_path
@@ -35,16 +36,17 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--learning_rate", type=float, default=1e-4, help="peak rate of everything else")
     add("--encoder_weight_decay", type=float, default=1e-5, help="AdamW's decay of the BERT")
     add("--weight_decay", type=float, default=1e-3, help="AdamW's decay of everything else")
-    add("--warmup_epochs", type=int, default=5, help="epochs over which the rates rise from 0")
+    add("--warmup_epochs", type=int, default=5, help="epochs over which the rates rise from 0, all at most")
     add("--clip", type=float, default=5.0, help="largest norm of the gradient")
     add("--seed", type=int, default=0, help="of the new weights, the order and the dropout")
     add("--mixed_precision", choices=("no", "bf16"), default="no", help="bf16: the encoder computes in bfloat16")
     add("--patterns", help="directory of OneIE's valid-pattern files; read off the training data by default")
     add("--symmetric_relations", nargs="*", default=["PER-SOC", "personalsocial"], help="types whose order is free")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train")
+    add_device(parser)
     args = parser.parse_args(argv)
-    if min(args.max_epochs, args.patience, args.batch_size) < 1 or not 0 <= args.warmup_epochs <= args.max_epochs:
-        parser.error("epochs, patience and batch size are at least 1, and the warm-up no longer than the training")
+    if min(args.max_epochs, args.patience, args.batch_size) < 1 or min(args.warmup_epochs, args.seed) < 0:
+        parser.error("epochs, patience and batch size are at least 1, warm-up and seed at least 0")
+    args.warmup_epochs = min(args.warmup_epochs, args.max_epochs)
     return args
 
 
@@ -112,6 +114,7 @@ def train(
     model = Extractor(encoder, labels, args.mixed_precision).to(args.device)
     optimizer = make_optimizer(model, args)
     settings = {k: v for k, v in vars(args).items() if k not in ("name", "device")}
+    settings["sha256"] = {split: sha256_of(split_path(args.data, split)) for split in sentences}
     checkpoint.begin(directory, settings, labels, model, tokenizer)
     if (directory / "finished.json").is_file():
         print(f"{directory} is trained already")
@@ -120,6 +123,8 @@ def train(
     examples = make_examples(sentences["train"], tokenizer, labels)
     tasks = tasks_of(labels)
     for epoch in range(len(history) + 1, args.max_epochs + 1):
+        if history and len(history) - max(epoch for epoch, _ in best.values()) >= args.patience:
+            break
         started = time.perf_counter()
         losses = train_epoch(model, optimizer, examples, epoch, tokenizer, args)
         predicted = extract(model, tokenizer, labels, sentences["dev"])
@@ -133,8 +138,6 @@ def train(
         checkpoint.save_state(directory, model, optimizer, history, best)
         shown = "  ".join(f"{task} {f1:.2f}" for task, f1 in dev.items())
         print(f"epoch {epoch}: loss {sum(losses.values()):.3f}  dev F1: {shown}  ({seconds:.0f} s)", flush=True)
-        if epoch - max(epoch for epoch, _ in best.values()) >= args.patience:
-            break
     record = {"epochs": len(history), "seconds": sum(line["seconds"] for line in history), **environment()}
     write_atomically(directory / "finished.json", json.dumps(record, indent=1) + "\n")
     (directory / checkpoint.STATE).unlink(missing_ok=True)

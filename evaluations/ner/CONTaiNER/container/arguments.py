@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-import torch
-
+from common.device import add_device
 from container.data import SETTINGS, TYPES
 from container.episode import METHODS
 from container.gaussian import DISTANCES
@@ -22,7 +21,7 @@ def parse_args(argv: list[str], description: str) -> argparse.Namespace:
     add("--model", default="../../../checkpoints/for_container/", help="a BERT: directory, hub id or `minilm`")
     add("--data", type=Path, default="data/few-nerd", help="directory laid out like the published data")
     add("--output", type=Path, default="outputs/few-nerd", help="where results go")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    add_device(parser)
     add("--mixed_precision", choices=("no", "bf16"), default="no", help="bf16: the encoder computes in bfloat16")
     add("--seed", type=int, default=0, help="of the new heads, the order of the data and dropout")
 
