@@ -47,3 +47,12 @@ def test_moved_encoders(tiny_encoder, tmp_path, sentences, capsys):
     small.save_pretrained(tmp_path / "small")
     with pytest.raises(UserError, match="small is not a continuation of"):
         states.main([*command, str(tmp_path / "small")])
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("foo", "`foo` is no device"), ("cuda:99", "there is no GPU `cuda:99`")]
+)
+def test_a_device_that_is_not_there_is_refused(device, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        states.main(["--data", "lee_news", "--device", device, "minilm"])
+    assert message in capsys.readouterr().err
