@@ -103,6 +103,7 @@ def test_each_kind_of_collapse():
 def test_a_second_signal_ends_at_once_but_not_a_launchers_echo(monkeypatch):
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs ignore it
     stop = StopSignal()
     try:
         for _ in range(3):
@@ -114,6 +115,7 @@ def test_a_second_signal_ends_at_once_but_not_a_launchers_echo(monkeypatch):
             time.sleep(1)
     finally:
         stop.restore()
+        signal.signal(signal.SIGINT, before)
 
 
 class CpuScaling(Accelerator):
