@@ -130,6 +130,11 @@ def test_run_sh_does_it_all_from_anywhere(root):
     assert "epoch 1: loss" in shown and "role_classification" in shown
     assert (root / "by_script" / "scores-dev.json").is_file()
     assert subprocess.run([RUN, "data"], capture_output=True).returncode == 2
+    # without an encoder the flags follow at once, and it is BERT's: here none that a run can begin with
+    flags_only = [RUN, "data", "./default", "--encoder_learning_rate", "1e-3", "--mixed_precision", "fp64"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    refused = subprocess.run(flags_only, cwd=root, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2 and "argument --mixed_precision: invalid choice: 'fp64'" in refused.stderr
 
 
 def test_benchmark_measures_both_ways(root, trained, capsys):

@@ -74,6 +74,7 @@ BROKEN = {
     "no tokens": (broken(lambda r: r.pop("tokens")), "`tokens` is not a non-empty list"),
     "blank token": (broken(lambda r: r["tokens"].__setitem__(0, " ")), "`tokens` is not a non-empty list"),
     "half a surrogate": (broken(lambda r: r["tokens"].__setitem__(0, "\ud83d")), "surrogates not allowed"),
+    "half a surrogate in a name": (broken(lambda r: r.update(doc_id="\ud83d")), "surrogates not allowed"),
     "not an object": ("[1, 2]", "not a JSON object"),
     "cut": (json.dumps(to_record(SENTENCE))[:-20], r"not JSON: .* at column \d+"),
     "blank line": ("", "not JSON: Expecting value at column 1"),

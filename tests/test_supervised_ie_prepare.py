@@ -357,6 +357,11 @@ def test_rich_ere(tmp_path):
         "relations": [("partwhole", "town", "Syria")],
         "events": [("took", "conflict:attack", [("tanks", "instrument")])],
     }
+    annotation = tmp_path / "LDC" / "ere" / "ENG_DF_1.rich_ere.xml"
+    lost = rich_ere().replace('entity_mention_id="m-2-0" role="attacker"', 'entity_mention_id="m-9" role="attacker"')
+    annotation.write_text(lost.replace('entity_mention_id="m-3-1"', 'entity_mention_id="m-8"'), encoding="utf-8")
+    _, lost_counts = run_on(tmp_path, "ere", "LDC", ["dev"])
+    assert lost_counts == {**counts, "argument of an unknown id": 1, "relation with an unknown id": 1}
     (tmp_path / "LDC" / "elsewhere").mkdir()
     (tmp_path / "LDC" / "elsewhere" / "ENG_DF_1.mpdf.xml").write_text("<doc>other</doc>")
     with pytest.raises(UserError, match=r"the text of .*ENG_DF_1\.rich_ere\.xml is there twice"):
@@ -406,6 +411,9 @@ def test_dygiepp(tmp_path, capsys):
     )
     message = r"3 broken lines: .*dev\.json, line 1: .*\[2, 30\] is not in the words.*line 2: .*line 3: .*`tokens`"
     with pytest.raises(UserError, match=message):
+        run_on_dygiepp(tmp_path)
+    (tmp_path / "in" / "dev.json").write_text(json.dumps({"doc_key": "e", "sentences": []}))
+    with pytest.raises(UserError, match="the documents of dev hold no sentence"):
         run_on_dygiepp(tmp_path)
 
 

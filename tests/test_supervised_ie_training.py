@@ -34,6 +34,8 @@ def test_the_defaults_are_the_published_recipe():
     assert (args.batch_size, args.clip, args.warmup_epochs, args.max_epochs) == (10, 5.0, 5, 100)
     short = train.parse_args(["--encoder", "x", "--data", "x", "--name", "x", "--max_epochs", "3"])
     assert short.warmup_epochs == 3
+    with pytest.raises(SystemExit, match="2"):
+        train.parse_args(["--encoder", "x", "--data", "x", "--name", "x", "--seed", "-1"])
 
 
 def without_seconds(run):
