@@ -57,14 +57,16 @@ def main(argv: list[str]) -> None:
     times: dict[int, list[tuple[float, ...]]] = {1: [], args.positions: []}  # (encoder, rest, all) of each round
     results = {}
     words = model.words
-    for counts in (False, *[True] * args.rounds):
+    for _ in range(1 + args.rounds):
         for size in times:
             model.words = Stopwatch(words)
             started = now()
             results[size] = extract(model, tokenizer, labels, sentences, size)
             total = 1000 * (now() - started) / len(sentences)
             encoder = 1000 * model.words.seconds / len(sentences)
-            times[size] += [(encoder, total - encoder, total)] * counts
+            times[size].append((encoder, total - encoder, total))
+    for rounds in times.values():
+        del rounds[0]  # it warmed up
     print(
         f"{len(sentences)} sentences, {args.device}, {torch.get_num_threads()} threads, mixed precision: "
         f"{model.mixed_precision}, medians of {args.rounds} rounds"

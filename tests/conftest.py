@@ -9,6 +9,7 @@ import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from checkpoint_cases import write_published
 from model_cases import lay_out
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
@@ -100,3 +101,16 @@ def ids(tiny_tokenizer, sentences):
 def padded(tiny_tokenizer, ids):
     """A batch of them, one a row."""
     return lay_out([[i] for i in ids], max(map(len, ids)), tiny_tokenizer)
+
+
+@pytest.fixture
+def ours(tiny_model, tmp_path):
+    """A checkpoint in our layout that each test may damage."""
+    tiny_model.save_pretrained(tmp_path / "ours")
+    return tmp_path / "ours"
+
+
+@pytest.fixture
+def published(tiny_model, tmp_path):
+    """The same model in the published layout."""
+    return write_published(tiny_model, tmp_path / "published")

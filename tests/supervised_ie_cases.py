@@ -1,5 +1,6 @@
 """Thirty sentences that use everything the format has, and a small random BERT, for the tests of the extractor."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, write_sentences
+from evaluations.supervised_ie import prepare
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, read_sentences, write_sentences
 
 NAMES = ["anna", "bob", "carla", "dmitri", "eve", "farid"]
 PLACES = ["paris", "lima", "oslo", "new york"]
@@ -108,3 +110,27 @@ def flags(root: Path, name: str, **more) -> list[str]:
         **more,
     }
     return [part for key, value in chosen.items() for part in (f"--{key}", str(value))]
+
+
+def run_prepare(root: Path, corpus: str, source: str, splits: tuple[str, ...]) -> tuple[dict, dict]:
+    """Prepare `root / source` by the lists `root / SPLIT.txt`: the sentences by split, and the report's counts."""
+    lists = [part for split in splits for part in (f"--{split}", str(root / f"{split}.txt"))]
+    prepare.main([corpus, "--input", str(root / source), "--output", str(root / "out"), *lists])
+    report = json.loads((root / "out" / "alignment.json").read_text())
+    return {split: read_sentences(root / "out" / f"{split}.oneie.jsonl") for split in splits}, {
+        reason: line["count"] for reason, line in report.items()
+    }
+
+
+def shown(sentence: Sentence) -> dict:
+    """A sentence and its annotation in words, to compare with."""
+    text = [" ".join(sentence.tokens[e.start : e.end]) for e in sentence.entities]
+    return {
+        "tokens": " ".join(sentence.tokens),
+        "entities": sorted((t, e.type, e.mention_type) for t, e in zip(text, sentence.entities, strict=True)),
+        "relations": [(r.type, text[r.head], text[r.tail]) for r in sentence.relations],
+        "events": [
+            (" ".join(sentence.tokens[e.start : e.end]), e.type, [(text[a], role) for a, role in e.arguments])
+            for e in sentence.events
+        ],
+    }

@@ -119,10 +119,15 @@ def test_what_a_run_cannot_score_is_counted(root, capsys):
 
 def test_run_sh_does_it_all_from_anywhere(root):
     hyperparameters = flags(root, "x", max_epochs=1, patience=1, warmup_epochs=1)[6:]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     shown = subprocess.run(
         [RUN, "data", "./by_script", "encoder", *hyperparameters],
         cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=environment,
         capture_output=True,
         text=True,
         check=True,
@@ -132,7 +137,6 @@ def test_run_sh_does_it_all_from_anywhere(root):
     assert subprocess.run([RUN, "data"], capture_output=True).returncode == 2
     # without an encoder the flags follow at once, and it is BERT's: here none that a run can begin with
     flags_only = [RUN, "data", "./default", "--encoder_learning_rate", "1e-3", "--mixed_precision", "fp64"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     refused = subprocess.run(flags_only, cwd=root, env=environment, capture_output=True, text=True)
     assert refused.returncode == 2 and "argument --mixed_precision: invalid choice: 'fp64'" in refused.stderr
 

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
@@ -66,21 +66,20 @@ class Document:
     path: Path  # of its annotation
     counted: str  # the characters that the corpus's offsets count
     paragraphs: list[Paragraph]
-    entities: list[Mention] = field(default_factory=list)
+    entities: dict[str, Mention] = field(default_factory=dict)  # by id
+    no_entities: set[str] = field(default_factory=set)  # ids of annotated times, values and fillers
     relations: list[tuple[str, str, str]] = field(default_factory=list)  # type, Arg-1, Arg-2
     events: list[tuple[Mention, list[tuple[str, str]]]] = field(default_factory=list)  # trigger, (mention id, role)
 
-    def mentions(self) -> set[str]:
-        """The ids of its entities' mentions.
+    def add_entity(self, mention: Mention) -> None:
+        """Add the mention of an entity.
 
         Raises:
-            ValueError: two mentions have one id.
+            ValueError: another one has its id.
         """
-        uses = Counter(mention.id for mention in self.entities)
-        for mention_id, times in uses.items():
-            if times > 1:
-                raise ValueError(f"{times} mentions have the id {mention_id}")
-        return set(uses)
+        if mention.id in self.entities:
+            raise ValueError(f"two mentions have the id {mention.id}")
+        self.entities[mention.id] = mention
 
 
 def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
@@ -167,15 +166,24 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
         return covered[0][2], covered[0][3], covered[-1][3] + 1
 
     home: dict[str, tuple[int, int]] = {}  # mention id -> sentence, position in its entities
-    for mention in document.entities:
+    for mention in document.entities.values():
         place = align(mention, "entity")
         if place:
             entities = sentences[place[0]].entities
             home[mention.id] = (place[0], len(entities))
             entities.append(Entity(*place[1:], mention.type, *([mention.mention_type] if mention.mention_type else [])))
+
+    def lost(mention_id: str) -> str:
+        """Why a relation or an event does not get this argument; empty where it does."""
+        if mention_id in home:
+            return ""
+        if mention_id in document.entities:
+            return "was not aligned"
+        return "is no entity" if mention_id in document.no_entities else "has an unknown id"
+
     for kind, head, tail in document.relations:
-        if head not in home or tail not in home:
-            report.add("relation of an entity that was not aligned", document.path, kind)
+        if why := lost(head) or lost(tail):
+            report.add(f"relation whose argument {why}", document.path, f"{kind} of {head} and {tail}")
         elif home[head][0] != home[tail][0] or head == tail:
             reason = "of an entity with itself" if head == tail else "across sentences"
             report.add(f"relation {reason}", document.path, kind)
@@ -187,9 +195,9 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
             continue
         kept = []
         for mention_id, role in arguments:
-            what = f"{role} of {trigger.text!r}"
-            if mention_id not in home:
-                report.add("argument that was not aligned", document.path, what)
+            what = f"{role} {mention_id} of {trigger.text!r}"
+            if why := lost(mention_id):
+                report.add(f"argument that {why}", document.path, what)
             elif home[mention_id][0] != place[0]:
                 report.add("argument in another sentence", document.path, what)
             else:

@@ -99,7 +99,7 @@ def prepare_xml_splits(args: argparse.Namespace, report: Report) -> dict[str, li
     documents, problems = [], []
     for name in tqdm(split_of, desc="read", leave=False, disable=None):
         try:
-            documents.append(read_pair(paths[name], source_of(paths[name]), read_document, report))
+            documents.append(read_pair(paths[name], source_of(paths[name]), read_document))
         except UserError as error:
             problems.append(str(error))
     fail_on(problems, "files")
@@ -129,7 +129,7 @@ def annotation_files(directories: list[str], suffix: str) -> dict[str, Path]:
     return chosen
 
 
-def read_pair(path: Path, source: Path, read_document, report: Report) -> Document:
+def read_pair(path: Path, source: Path, read_document) -> Document:
     """A document from its annotation file and its text.
 
     Raises:
@@ -140,7 +140,7 @@ def read_pair(path: Path, source: Path, read_document, report: Report) -> Docume
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source} cannot be read: {error}") from None
     try:
-        return read_document(path, raw, ET.parse(path).getroot(), report)
+        return read_document(path, raw, ET.parse(path).getroot())
     except ET.ParseError as error:
         raise UserError(f"{path}, line {error.position[0]}: not XML: {error}") from None
     except (OSError, ValueError, LookupError, AttributeError) as error:
@@ -160,7 +160,7 @@ def prepare_dygiepp_splits(args: argparse.Namespace, report: Report) -> dict[str
         sentences = prepared.setdefault(path.stem, [])
         for number, line in enumerate(read_lines(path), start=1):
             try:
-                read = prepare_dygiepp.read_document(json.loads(line), report)
+                read = prepare_dygiepp.read_document(json.loads(line), f"{path}, line {number}", report)
                 for sentence in read:
                     parse(to_record(sentence))  # what is written must be readable
                 sentences += read

@@ -8,7 +8,7 @@ experiments; arguments that are times or values and no entities are left out and
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from evaluations.supervised_ie.documents import Document, Mention, Report, read_source
+from evaluations.supervised_ie.documents import Document, Mention, read_source
 
 SUFFIX = ".apf.xml"
 
@@ -18,7 +18,7 @@ def source_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(SUFFIX) + ".sgm")
 
 
-def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Document:
+def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     """One annotated document.
 
     Args:
@@ -26,37 +26,23 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
         root: of the parsed .apf.xml.
 
     Raises:
-        ValueError, KeyError, AttributeError: a part that the format demands is missing.
+        ValueError, KeyError, AttributeError: a part that the format demands is missing or wrong.
     """
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=False))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
             head = mention.find("head/charseq")
-            document.entities.append(
-                _mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", ""))
-            )
-    known = document.mentions()
-    no_entities = {m.attrib["ID"] for name in ("timex2_mention", "value_mention") for m in root.iter(name)}
+            document.add_entity(_mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", "")))
+    document.no_entities |= {m.attrib["ID"] for name in ("timex2_mention", "value_mention") for m in root.iter(name)}
     for relation in root.iter("relation"):
-        kind = relation.attrib["TYPE"]
         for mention in relation.iter("relation_mention"):
             ends = {a.attrib["ROLE"]: a.attrib["REFID"] for a in mention.iter("relation_mention_argument")}
-            if {ends["Arg-1"], ends["Arg-2"]} <= known:
-                document.relations.append((kind, ends["Arg-1"], ends["Arg-2"]))
-            else:
-                report.add("relation with an unknown id", path, f"{kind} of {ends['Arg-1']} and {ends['Arg-2']}")
+            document.relations.append((relation.attrib["TYPE"], ends["Arg-1"], ends["Arg-2"]))
     for event in root.iter("event"):
         kind = f"{event.attrib['TYPE']}:{event.attrib['SUBTYPE']}"
         for mention in event.iter("event_mention"):
             trigger = _mention(mention.attrib["ID"], mention.find("anchor/charseq"), kind)
-            arguments = []
-            for argument in mention.iter("event_mention_argument"):
-                mention_id, role = argument.attrib["REFID"], argument.attrib["ROLE"]
-                if mention_id in known:
-                    arguments.append((mention_id, role))
-                else:
-                    reason = "that is a time or a value" if mention_id in no_entities else "of an unknown id"
-                    report.add(f"argument {reason}", path, f"{role} {mention_id} of {trigger.text!r}")
+            arguments = [(a.attrib["REFID"], a.attrib["ROLE"]) for a in mention.iter("event_mention_argument")]
             document.events.append((trigger, arguments))
     return document
 

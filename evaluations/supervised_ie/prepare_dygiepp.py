@@ -4,9 +4,12 @@ from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
 from evaluations.supervised_ie.documents import Report
 
 
-def read_document(record: dict, report: Report) -> list[Sentence]:
+def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
     """One document's sentences. `Life.Die` becomes `Life:Die`; an argument or a relation between words that are
     no entity of the sentence is left out and counted.
+
+    Args:
+        where: file and line, for the report.
 
     Raises:
         ValueError, KeyError, TypeError: the record is not of the format; the message says what is wrong.
@@ -31,7 +34,7 @@ def read_document(record: dict, report: Report) -> list[Sentence]:
             if head in position and tail in position and head != tail:
                 sentence.relations.append(Relation(kind, position[head], position[tail]))
             else:
-                report.add("relation between words that are not two entities", doc_id, kind)
+                report.add("relation between words that are not two entities", where, kind)
         for (*bounds, kind), *arguments in events:
             trigger = span(bounds[0], bounds[-1])  # one word, or first and last
             kept = []
@@ -39,11 +42,11 @@ def read_document(record: dict, report: Report) -> list[Sentence]:
                 if span(start, end) in position:
                     kept.append((position[span(start, end)], role))
                 else:
-                    report.add("argument that is no entity", doc_id, f"{role} of {kind}")
+                    report.add("argument that is no entity", where, f"{role} of {kind}")
             sentence.events.append(Event(*trigger, kind.replace(".", ":"), tuple(kept)))
         if tokens:
             sentences.append(sentence)
         else:
-            report.add("sentence without words", doc_id, sentence.sent_id)
+            report.add("sentence without words", where, sentence.sent_id)
         first += len(tokens)
     return sentences

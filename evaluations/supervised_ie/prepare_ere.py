@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from common.errors import UserError
-from evaluations.supervised_ie.documents import Document, Mention, Report, read_source
+from evaluations.supervised_ie.documents import Document, Mention, read_source
 
 SUFFIX = ".rich_ere.xml"
 SOURCE_SUFFIXES = (".cmp.txt", ".mpdf.xml", ".mp.txt", ".xml", ".txt")
@@ -30,7 +30,7 @@ def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
     return found[0]
 
 
-def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Document:
+def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     """One annotated document.
 
     Args:
@@ -38,7 +38,7 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
         root: of the parsed .rich_ere.xml.
 
     Raises:
-        ValueError, KeyError, AttributeError: a part that the format demands is missing.
+        ValueError, KeyError, AttributeError: a part that the format demands is missing or wrong.
     """
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=True))
     for entity in root.iter("entity"):
@@ -46,34 +46,22 @@ def read_document(path: Path, raw: str, root: ET.Element, report: Report) -> Doc
             nominal_head, text = mention.find("nom_head"), mention.findtext("mention_text", "")
             at, text = (mention, text) if nominal_head is None else (nominal_head, nominal_head.text or "")
             mention_type = mention.get("noun_type", "")
-            document.entities.append(_mention(mention.attrib["id"], at, text, entity.attrib["type"], mention_type))
+            document.add_entity(_mention(mention.attrib["id"], at, text, entity.attrib["type"], mention_type))
     for filler in root.iter("filler"):
         kind = FILLER_ENTITIES.get(filler.attrib["type"])
         if kind:
-            document.entities.append(_mention(filler.attrib["id"], filler, filler.text or "", kind, "NOM"))
-    known = document.mentions()
-    fillers = {filler.attrib["id"] for filler in root.iter("filler")}
+            document.add_entity(_mention(filler.attrib["id"], filler, filler.text or "", kind, "NOM"))
+        else:
+            document.no_entities.add(filler.attrib["id"])
     for relation in root.iter("relation"):
-        kind = relation.attrib["type"]
         for mention in relation.iter("relation_mention"):
             head, tail = (_reference(mention.find(name)) for name in ("rel_arg1", "rel_arg2"))
-            if head in known and tail in known:
-                document.relations.append((kind, head, tail))
-            else:
-                reason = "with a filler" if {head, tail} <= known | fillers else "with an unknown id"
-                report.add(f"relation {reason}", path, f"{kind} of {head} and {tail}")
+            document.relations.append((relation.attrib["type"], head, tail))
     for event in root.iter("event_mention"):
         trigger = event.find("trigger")
         kind = f"{event.attrib['type']}:{event.attrib['subtype']}"
         found = _mention(event.attrib["id"], trigger, trigger.text or "", kind)
-        arguments = []
-        for argument in event.iter("em_arg"):
-            mention_id, role = _reference(argument), argument.attrib["role"]
-            if mention_id in known:
-                arguments.append((mention_id, role))
-            else:
-                reason = "that is a filler" if mention_id in fillers else "of an unknown id"
-                report.add(f"argument {reason}", path, f"{role} {mention_id} of {found.text!r}")
+        arguments = [(_reference(argument), argument.attrib["role"]) for argument in event.iter("em_arg")]
         document.events.append((found, arguments))
     return document
 
