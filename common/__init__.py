@@ -1,1 +1,1 @@
-"""What the training scripts and the evaluations share and would otherwise each write again."""
+"""The ground floor: errors, flags, files, text, hardware, seeds and pictures. It imports nothing of the project."""

@@ -1,0 +1,41 @@
+"""Where to compute, and in which precision: the flags --device and --mixed_precision of every command."""
+
+import torch
+
+from common.errors import UserError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of `--device`: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, ...
+
+    Raises:
+        UserError: torch knows no such device, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: no device; there are auto, cpu, cuda, cuda:1, ...") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: only CPUs and CUDA devices are supported")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: there is no such GPU that torch can use")
+    return device
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """The precision of `--mixed_precision`. `auto`: bf16 on GPUs and CPUs that multiply in it, fp16 with a loss
+    scaler on older GPUs, float32 ("no") elsewhere.
+
+    Raises:
+        UserError: fp16 was asked for on a CPU, which has no loss scaler.
+    """
+    if wanted == "fp16" and device.type == "cpu":
+        raise UserError("--mixed_precision fp16 needs a GPU")
+    if wanted != "auto":
+        return wanted
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
+    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"

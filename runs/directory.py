@@ -1,0 +1,161 @@
+"""The directory of a run:
+
+.lock          held while a process writes into it
+run.json       what the run was made with: its arguments, the hashes of its inputs, the versions of the libraries
+metrics.jsonl  how it goes, see `runs.metrics`
+summary.json   written last: the run is finished
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from common.errors import UserError, first_line
+from common.files import environment, sync_directory, write_atomically
+
+RECORD, FINISHED = "run.json", "summary.json"
+LAYOUT = 2  # of run.json; records of another layout, or without a number, are of another version of this project
+
+
+class RunDirectory:
+    """A directory that one process writes into, from its making until the process ends or `close`.
+
+    Args:
+        path: made where it is absent.
+
+    Raises:
+        UserError: it cannot be written into, or another process holds it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+            self.lock = FileLock(path / ".lock")
+            self.lock.acquire(timeout=0)
+        except OSError as error:
+            if isinstance(error, Timeout):
+                raise UserError(f"another run is writing into {path}; wait for it, or choose another name") from None
+            raise UserError(f"cannot write into {path}: {error.strerror}") from None
+        for left in path.glob(".*.tmp"):  # what a process that was killed had not finished writing
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def close(self) -> None:
+        """Let another process write into the directory."""
+        self.lock.release()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / FINISHED).exists()
+
+    def begin(self, arguments: dict[str, Any], inputs: dict[str, Any], free: frozenset[str], resume: bool) -> bool:
+        """Record what a new run is made with, or see that one that was begun before was made with the same.
+
+        Args:
+            arguments: the recipe.
+            inputs: what it was applied to, by name: hashes of the data, of the weights, ...
+            free: arguments that do not touch what the run computes, and may change.
+            resume: whether to go on with a run that was begun before.
+
+        Returns:
+            whether the run was begun before.
+
+        Raises:
+            UserError: it was, and `resume` is False, or it was made with something else, or its record is unreadable.
+        """
+        recipe = json.loads(json.dumps(arguments, default=str))  # as it will be read again
+        inputs = json.loads(json.dumps(inputs))
+        if not (self.path / RECORD).exists():
+            record = {"layout": LAYOUT, "arguments": recipe, "inputs": inputs, "environment": environment()}
+            with self.disk_errors():
+                write_atomically(self.path / RECORD, json.dumps(record, indent=1))
+                sync_directory(self.path.parent)
+            return False
+        if not resume:
+            raise UserError(
+                f"{self.path} holds a run already; leave out --no_resume to go on with it, or choose another name"
+            )
+        before = read_record(self.path)
+        if before.get("layout") != LAYOUT:
+            raise UserError(f"{self.path} holds a run of another version of this project, which cannot be resumed")
+        for part, now in (("inputs", inputs), ("arguments", recipe)):
+            for name in sorted(now.keys() | before[part].keys()):
+                if name not in free and before[part].get(name) != now.get(name):
+                    what = f"the {name.replace('_', ' ')}" if part == "inputs" else f"--{name}"
+                    raise UserError(
+                        f"{self.path} was made with {what} {before[part].get(name)}, now it is {now.get(name)}; "
+                        "go on with the same, or choose another name"
+                    )
+        return True
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the run as finished, with what is worth knowing about it."""
+        with self.disk_errors():
+            write_atomically(self.path / FINISHED, json.dumps(summary, indent=1))
+
+    def reopen(self) -> None:
+        """Take the finished mark away: there is more to do."""
+        (self.path / FINISHED).unlink(missing_ok=True)
+
+    @contextmanager
+    def disk_errors(self) -> Iterator[None]:
+        """Turn a full or read-only disk into one sentence.
+
+        Raises:
+            UserError: what was done in the block could not be written.
+        """
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"cannot write into {self.path}: {first_line(error)}; what was saved before is untouched"
+            ) from None
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """DIRECTORY/run.json, in which `arguments` and `inputs` are always dictionaries.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    record = _read(directory / RECORD)
+    return {"arguments": {}, "inputs": {}} | record
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    """DIRECTORY/summary.json of a finished run.
+
+    Raises:
+        UserError: the run is not finished, or the file is damaged.
+    """
+    return _read(directory / FINISHED)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{file.parent} has no {file.name}: no such run was begun there, or it is not finished"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {first_line(error)}") from None
+    if not isinstance(content, dict) or not all(isinstance(content.get(k, {}), dict) for k in ("arguments", "inputs")):
+        raise UserError(f"{file} is damaged: it does not hold what a run records")
+    return content
