@@ -1,7 +1,7 @@
 """Recipes -> flags: every command's flags are the fields of a frozen dataclass, read by transformers' parser.
 
-A field is declared with `flag(default, help)`, an argument without dashes with `argument(help, metavar, ...)`. Its type may
-be one of the ranges below, which are checked once, here.
+A field is declared with `flag(default, help)`, an argument without dashes with `argument(help, metavar, ...)`. Its type
+may be one of the ranges below, which are checked once, here.
 """
 
 import dataclasses

@@ -1,5 +1,5 @@
-"""The one door to encoders: a name -> a checked encoder and its tokenizer; words -> word pieces; sentences -> packed rows
--> states.
+"""The one door to encoders: a name -> a checked encoder and its tokenizer; words -> word pieces; sentences -> packed
+rows -> states.
 
     encoder, tokenizer = load_encoder("minilm")  # or a directory, or a hub id
     words = WordPieces(tokenizer, max_length=128)

@@ -16,8 +16,8 @@ class Family:
     """How a family of masked language models is used.
 
     Args:
-        mlm_transform: (masked language model, states (..., D)) -> what its output matrix reads, (..., E): the part of the
-            MLM head in front of the matrix.
+        mlm_transform: (masked language model, states (..., D)) -> what its output matrix reads, (..., E): the part of
+            the MLM head in front of the matrix.
     """
 
     mlm_transform: Callable[[PreTrainedModel, Tensor], Tensor]
@@ -39,8 +39,8 @@ def encode(
 
     Args:
         encoder: without its head.
-        attention_mask: (R, W), 1, 2, 3, ... for the sentences of a row, 0 at padding; an ordinary mask of ones is the case
-            of one sentence a row.
+        attention_mask: (R, W), 1, 2, 3, ... for the sentences of a row, 0 at padding; an ordinary mask of ones is the
+            case of one sentence a row.
         input_ids: (R, W), or inputs_embeds: (R, W, E), word embeddings.
         options: others that the encoder takes, as `output_hidden_states`.
     """

@@ -87,25 +87,22 @@ def quiet() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
-def with_kernels(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model with this project's CPU dropout; its attention is chosen when it is made."""
+def from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    """A masked language model of random weights in float32, to load trained ones into.
+
+    Its output matrix is its word embeddings, whatever the configuration says, which is itself left alone.
+    """
+    config = copy.deepcopy(config)
+    config.tie_word_embeddings = True
+    model = AutoModelForMaskedLM.from_config(config, attn_implementation=cpu.IMPLEMENTATION, dtype=torch.float32)
     cpu.use_cpu_dropout(model)
     return model
 
 
-def from_config(config: PreTrainedConfig) -> PreTrainedModel:
-    """A masked language model of random weights in float32, to load trained ones into; the configuration is left alone."""
-    model = AutoModelForMaskedLM.from_config(
-        copy.deepcopy(config), attn_implementation=cpu.IMPLEMENTATION, dtype=torch.float32
-    )
-    return with_kernels(model)
-
-
 def to_plain(model: PreTrainedModel) -> PreTrainedModel:
-    """The same masked language model as transformers makes it; the inverse of what `load_masked_lm` does to one."""
+    """A model of `from_config` as transformers itself makes it, in eval mode."""
     config = copy.deepcopy(model.config)
     config._attn_implementation = "sdpa"
-    config.tie_word_embeddings = True  # as in this project, whatever the encoder it came from did
     plain = type(model)(config)
     plain.load_state_dict(model.state_dict())
     return plain.eval()
@@ -137,7 +134,8 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
             raise UserError(
                 f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}"
             )
-    return with_kernels(model)
+    cpu.use_cpu_dropout(model)
+    return model
 
 
 def load_encoder(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

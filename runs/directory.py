@@ -106,26 +106,25 @@ class RunDirectory:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the run as finished, with what is worth knowing about it."""
-        with self.disk_errors():
+        with disk_errors(self.path):
             write_atomically(self.path / FINISHED, json.dumps(summary, indent=1))
 
     def reopen(self) -> None:
         """Take the finished mark away: there is more to do."""
         (self.path / FINISHED).unlink(missing_ok=True)
 
-    @contextmanager
-    def disk_errors(self) -> Iterator[None]:
-        """Turn a full or read-only disk into one sentence.
 
-        Raises:
-            UserError: what was done in the block could not be written.
-        """
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"cannot write into {self.path}: {first_line(error)}; what was saved before is untouched"
-            ) from None
+@contextmanager
+def disk_errors(directory: Path, safe: str = "what was saved before is untouched") -> Iterator[None]:
+    """Turn a full or read-only disk into one sentence, which ends on what is safe.
+
+    Raises:
+        UserError: what was done in the block could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write into {directory}: {first_line(error)}; {safe}") from None
 
 
 def read_record(directory: Path) -> dict[str, Any]:

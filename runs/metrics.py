@@ -15,7 +15,8 @@ class MetricsLog:
 
     Args:
         directory: of the run.
-        resumed_after: lines of later steps are dropped, for a resumed run writes them again; with 0 all are, step 0's too.
+        resumed_after: lines of later steps are dropped, for a resumed run writes them again; with 0 all are, step 0's
+            too.
         key: what counts the steps.
     """
 
