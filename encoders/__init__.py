@@ -7,7 +7,7 @@ rows -> states.
     states = encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state  # (R, W, D)
 """
 
-from encoders.families import encode, mlm_transform
+from encoders.families import encode, mlm_transform, token_states
 from encoders.loading import (
     check_tokenizer,
     fingerprint,
@@ -25,6 +25,7 @@ from encoders.packing import (
     collate,
     pack,
     pack_sentences,
+    packed_batches,
     same_sentence,
     sentence_positions,
 )
@@ -47,8 +48,10 @@ __all__ = [
     "mlm_transform",
     "pack",
     "pack_sentences",
+    "packed_batches",
     "read_tokenizer",
     "same_sentence",
     "sentence_positions",
     "to_plain",
+    "token_states",
 ]

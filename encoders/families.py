@@ -1,14 +1,16 @@
 """What sets one family of encoders apart from another, one entry each; everything else asks here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from encoders.packing import same_sentence, sentence_positions
+from encoders.packing import packed_batches, same_sentence, sentence_positions
+from encoders.words import Encoded
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,19 @@ def encode(
         position_ids=sentence_positions(attention_mask),
         **options,
     )
+
+
+@torch.no_grad()
+def token_states(
+    encoder: PreTrainedModel, sentences: Sequence[Encoded], batch_size: int = 32, description: str = "encoding"
+) -> Tensor:
+    """The last states of the tokens that stand at the sentences' `first`, in their order; (N, D) on the CPU."""
+    batches = packed_batches(sentences, encoder.config.pad_token_id, batch_size, encoder.device, description)
+    states = [
+        encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state.flatten(0, 1)[batch.first].cpu()
+        for batch in batches
+    ]
+    return torch.cat(states)
 
 
 def mlm_transform(model: PreTrainedModel, states: Tensor) -> Tensor:

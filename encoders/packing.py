@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from encoders.words import Encoded
 
@@ -99,6 +100,15 @@ def pack_sentences(
     first = [begin[i] + place for i, sentence in enumerate(sentences) for place in sentence.first]
     tensors = (ids, sentence_numbers(lengths, rows), torch.tensor(first, dtype=torch.long))
     return PackedSentences(*(tensor.to(device) for tensor in tensors))
+
+
+def packed_batches(
+    sentences: Sequence[Encoded], fill: int, batch_size: int, device: torch.device | str = "cpu", description: str = ""
+) -> Iterator[PackedSentences]:
+    """Sentences in their order, `batch_size` at a time, under a progress bar; `fill` is the id at padding."""
+    width = max(len(sentence.ids) for sentence in sentences)
+    for start in tqdm(range(0, len(sentences), batch_size), desc=description, unit="batch"):
+        yield pack_sentences(sentences[start : start + batch_size], fill, width, device)
 
 
 def by_length(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
