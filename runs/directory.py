@@ -83,14 +83,12 @@ class RunDirectory:
         inputs = json.loads(json.dumps(inputs))
         if not (self.path / RECORD).exists():
             record = {"layout": LAYOUT, "arguments": recipe, "inputs": inputs, "environment": environment()}
-            with self.disk_errors():
+            with disk_errors(self.path):
                 write_atomically(self.path / RECORD, json.dumps(record, indent=1))
                 sync_directory(self.path.parent)
             return False
         if not resume:
-            raise UserError(
-                f"{self.path} holds a run already; leave out --no_resume to go on with it, or choose another name"
-            )
+            raise UserError(f"{self.path} holds a run already; --resume goes on with it, or choose another name")
         before = read_record(self.path)
         if before.get("layout") != LAYOUT:
             raise UserError(f"{self.path} holds a run of another version of this project, which cannot be resumed")
