@@ -107,7 +107,7 @@ def packed_batches(
 ) -> Iterator[PackedSentences]:
     """Sentences in their order, `batch_size` at a time, under a progress bar; `fill` is the id at padding."""
     width = max(len(sentence.ids) for sentence in sentences)
-    for start in tqdm(range(0, len(sentences), batch_size), desc=description, unit="batch"):
+    for start in tqdm(range(0, len(sentences), batch_size), desc=description, unit="batch", leave=False):
         yield pack_sentences(sentences[start : start + batch_size], fill, width, device)
 
 

@@ -11,69 +11,50 @@ effective rank   exp of the entropy of the covariance's eigenvalues, summing to 
 norm             mean length of a state
 """
 
-import argparse
+from dataclasses import dataclass
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
-from transformers import BertModel
-from transformers.utils import logging
 
-from common.device import add_device
-from common.encoders import load_bert, load_tokenizer
 from common.errors import UserError, run
+from common.flags import Count, Length, argument, flag, parse
+from common.hardware import pick_device
 from data.corpus import load_corpus
+from encoders import Encoded, check_tokenizer, load_masked_lm, load_tokenizer, token_states
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m evaluations.states", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add = parser.add_argument
-    add("encoders", metavar="ENCODER", nargs="+", help="a plain BERT: directory, hub id or `minilm`")
-    add("--data", required=True, help="a corpus, as for pretrain.py")
-    add("--sentences", type=int, default=200, help="the first so many")
-    add("--max_length", type=int, default=128, help="tokens of a sentence; longer ones are cut")
-    add("--batch_size", type=int, default=32, help="sentences at a time")
-    add_device(parser)
-    return parser.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    encoders: list[str] = argument("plain encoders: directories, hub ids or `minilm`", "ENCODER", nargs="+")
+    data: str = flag(help="corpus, as for pretrain.py")
+    sentences: Count = flag(200, "number of sentences, the first ones")
+    max_length: Length = flag(128, "tokens of a sentence; longer ones are cut")
+    batch_size: Count = flag(32, "sentences at a time")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    tokenizer = load_tokenizer(args.encoders[0])
-    corpus, _ = load_corpus(args.data, tokenizer, args.max_length)
-    sentences = corpus.select(range(min(args.sentences, len(corpus))))
+    recipe = parse(Recipe, argv, __doc__)
+    device = pick_device(recipe.device)
+    tokenizer = load_tokenizer(recipe.encoders[0])
+    corpus, _ = load_corpus(recipe.data, tokenizer, recipe.max_length)
+    rows = corpus.select(range(min(recipe.sentences, len(corpus))))["input_ids"]
+    sentences = [Encoded(ids, list(range(len(ids)))) for ids in rows]
     print("| encoder | weights moved | cosine | anisotropy | effective rank | norm |\n|---|---:|---:|---:|---:|---:|")
     first = None
-    for name in args.encoders:
-        encoder = load_bert(name, BertModel).eval()
-        weights = torch.cat(
-            [weight.detach().flatten() for key, weight in encoder.named_parameters() if "pooler" not in key]
-        )
-        states = encode(encoder.to(args.device), sentences, args)
+    for name in recipe.encoders:
+        encoder = load_masked_lm(name).base_model.eval()
+        check_tokenizer(encoder.config, tokenizer, max(map(len, rows)))
+        weights = torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
+        states = token_states(encoder.to(device), sentences, recipe.batch_size)  # (N, D), of all tokens
         first = first or (weights, states)
         if len(weights) != len(first[0]):
-            raise UserError(f"{name} is not a continuation of {args.encoders[0]}: their weights differ in number")
+            raise UserError(f"{name} is not a continuation of {recipe.encoders[0]}: their weights differ in number")
         moved = (weights - first[0]).norm() / first[0].norm()
         cosine = cosine_similarity(states, first[1]).mean()
         shape = f"{anisotropy(states):.3f} | {effective_rank(states):.1f} | {states.norm(dim=1).mean():.2f}"
         print(f"| {name} | {moved:.3f} | {cosine:.3f} | {shape} |")
-
-
-@torch.no_grad()
-def encode(encoder: BertModel, sentences: Dataset, args: argparse.Namespace) -> Tensor:
-    """(N, D) last states of all tokens, in order."""
-    states = []
-    for batch in sentences.iter(args.batch_size):
-        ids = [torch.tensor(row) for row in batch["input_ids"]]
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)  # (B, T)
-        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(args.device)  # (B, T)
-        hidden = encoder(padded, attention_mask=mask.to(args.device)).last_hidden_state.cpu()  # (B, T, D)
-        states.append(hidden[mask.bool()])
-    return torch.cat(states)
 
 
 def anisotropy(states: Tensor) -> float:

@@ -20,7 +20,7 @@ def corpus(sentences, tmp_path):
     return path
 
 
-def figures(output: str) -> tuple[int, float, float, float]:
+def metrics(output: str) -> tuple[int, float, float, float]:
     """Tokens, loss, perplexity and accuracy in the last line of the table."""
     _, _, tokens, loss, ppl, accuracy, _ = output.splitlines()[-1].split("|")
     return int(tokens.replace(",", "")), float(loss), float(ppl), float(accuracy.strip(" %")) / 100
@@ -45,7 +45,7 @@ def brute_force(encoder, tokenizer, sentences) -> tuple[int, float, float]:
 
 def test_equals_transformers_loss(tiny_encoder, tiny_tokenizer, corpus, capsys):
     perplexity.main(["--data", str(corpus), "--max_length", "64", "--device", "cpu", str(tiny_encoder)])
-    tokens, loss, ppl, accuracy = figures(capsys.readouterr().out)
+    tokens, loss, ppl, accuracy = metrics(capsys.readouterr().out)
     sentences, _ = load_corpus(str(corpus), tiny_tokenizer, 64)
     expected = brute_force(tiny_encoder, tiny_tokenizer, sentences)
     assert (tokens, loss, accuracy) == pytest.approx(expected, abs=1e-4) and tokens > 50
@@ -56,18 +56,30 @@ def test_the_sentences_that_a_run_held_out(tiny_encoder, tiny_tokenizer, corpus,
     everything, sha256 = load_corpus(str(corpus), tiny_tokenizer, 64)
     arguments = {"data": str(corpus), "max_length": 64, "text_column": "text", "validation_fraction": 0.2, "seed": 7}
     record = tmp_path / "run.json"
-    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": sha256}))
+    record.write_text(json.dumps({"arguments": arguments, "inputs": {"corpus": sha256}}))
     command = ["--held_out_by", str(tmp_path), "--max_length", "64", "--device", "cpu", str(tiny_encoder)]
     perplexity.main(command)
     _, held_out = hold_out(everything, 0.2, 7)
-    assert figures(capsys.readouterr().out)[:2] == pytest.approx(
-        brute_force(tiny_encoder, tiny_tokenizer, held_out)[:2], abs=1e-4
-    )
-    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": "another"}))
-    with pytest.raises(UserError, match="is not the corpus of"):
-        perplexity.main(command)
-    with pytest.raises(UserError, match="holds no run"):
+    table = capsys.readouterr().out
+    assert metrics(table)[:2] == pytest.approx(brute_force(tiny_encoder, tiny_tokenizer, held_out)[:2], abs=1e-4)
+    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": sha256}))  # as runs wrote it at first
+    perplexity.main(command)
+    assert capsys.readouterr().out == table
+    for broken, message in (
+        ({"arguments": arguments, "inputs": {"corpus": "another"}}, "is not the corpus of"),
+        ({"arguments": {"data": str(corpus)}}, "is no run of pretrain.py: it has no 'max_length'"),
+    ):
+        record.write_text(json.dumps(broken))
+        with pytest.raises(UserError, match=message):
+            perplexity.main(command)
+    with pytest.raises(UserError, match=r"nowhere has no run\.json"):
         perplexity.main(["--held_out_by", str(tmp_path / "nowhere"), str(tiny_encoder)])
+
+
+@pytest.mark.parametrize("text", [[], ["--data", "lee_news", "--held_out_by", "nowhere"]])
+def test_one_text_is_asked_for(text):
+    with pytest.raises(UserError, match="one of the two"):
+        perplexity.main([*text, "minilm"])
 
 
 def test_text_with_nothing_to_mask_is_refused(tiny_encoder, tmp_path):
