@@ -1,41 +1,35 @@
-"""Turn an autoencoder into a plain BERT, used in the same way as the BERT that it was trained from.
+"""Turn an autoencoder into a plain encoder, used in the same way as the one that it was trained from.
 
+    python convert_checkpoint.py                                    # the newest finished run under checkpoints/
     python convert_checkpoint.py --checkpoint checkpoints/bert_base_voa_sparseLT
 
-The result holds the encoder, the masked language modelling head and the tokenizer, and needs transformers alone.
+The result holds the encoder, the masked language modelling head and the tokenizer, and requires transformers alone.
 It has no pooler: the method trains none.
 """
 
-import argparse
-import copy
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-import transformers
 from safetensors import SafetensorError
-from transformers import BertForMaskedLM
 
 from common.errors import UserError, run
-from common.files import environment, sha256_of, sync_directory
-from model import SparseLTForPreTraining, load_autoencoder
-from model.checkpoints import tokenizer_of
-from training.checkpoints import sync_files
-from training.preflight import check_tokenizer
+from common.files import environment, sha256_of, sync_directory, sync_files
+from common.flags import flag, parse
+from encoders import check_tokenizer, quiet, to_plain
+from model import load_autoencoder, tokenizer_of
+from training.checkpoints import newest_run
 
 RECORD = "conversion.json"  # marks an earlier result, which may be replaced
 
 
-def plain_bert(model: SparseLTForPreTraining) -> BertForMaskedLM:
-    """The encoder of an autoencoder, with its masked language modelling head; the inverse of `from_encoder`."""
-    config = copy.deepcopy(model.config.encoder)
-    config.tie_word_embeddings = True  # as in the autoencoder, whatever the BERT it came from did
-    bert = BertForMaskedLM(config)
-    bert.bert.load_state_dict(model.encoder.state_dict())
-    bert.cls.predictions.transform.load_state_dict(model.mlm_transform.state_dict())
-    bert.cls.predictions.bias.data.copy_(model.mlm_bias)
-    return bert.eval()
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    checkpoint: Path | None = flag(None, "directory of the autoencoder (default: the newest finished run)")
+    output: Path = flag(Path("checkpoints/for_container"), "directory of the plain encoder")
+    tokenizer: str | None = flag(None, "tokenizer instead of the checkpoint's own: hub id, `minilm` or directory")
 
 
 def check_output(output: Path, checkpoint: Path) -> None:
@@ -54,12 +48,12 @@ def check_output(output: Path, checkpoint: Path) -> None:
 
 
 def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -> None:
-    """Write the plain BERT of a checkpoint into a directory, which is whole or, after a failure, as it was.
+    """Write the plain encoder of a checkpoint into a directory, which is whole or, after a failure, as it was.
 
     Args:
         checkpoint: directory of an autoencoder in our layout or the published one; it is only read.
         output: directory; an earlier conversion there is replaced.
-        tokenizer_name: see `model.checkpoints.tokenizer_of`.
+        tokenizer_name: see `model.tokenizer_of`.
 
     Raises:
         UserError: the checkpoint cannot be read, there is no tokenizer that fits it, `output` overlaps with it,
@@ -69,7 +63,7 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
     check_output(output, checkpoint)
     model = load_autoencoder(checkpoint)
     tokenizer = tokenizer_of(checkpoint, tokenizer_name)
-    check_tokenizer(model, tokenizer, model.config.encoder.max_position_embeddings)
+    check_tokenizer(model.config.encoder, tokenizer)
     files = [checkpoint / name for name in ("config.json", "model.safetensors", "pytorch_model.bin")]
     hashes = {file.name: sha256_of(file) for file in files if file.is_file()}
     record = {"checkpoint": str(checkpoint), "sha256": hashes, "environment": environment()}
@@ -78,7 +72,8 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
     earlier = output.with_name(f".{output.name}.{os.getpid()}.old")
     try:
         beside.mkdir(parents=True)
-        plain_bert(model).save_pretrained(beside)
+        with quiet():
+            to_plain(model.plain).save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         (beside / RECORD).write_text(json.dumps(record, indent=1))
         sync_files(beside)
@@ -96,15 +91,10 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="directory of the autoencoder")
-    add("--output", type=Path, default=Path("checkpoints/for_container"), help="directory of the plain BERT")
-    add("--tokenizer", help="instead of the checkpoint's own: hub id, `minilm` or directory")
-    args = parser.parse_args(argv)
-    transformers.logging.disable_progress_bar()
-    convert(args.checkpoint, args.output, args.tokenizer)
-    print(f"{args.output} is a plain BERT: AutoModel.from_pretrained({str(args.output)!r})")
+    flags = parse(Conversion, argv, __doc__)
+    checkpoint = flags.checkpoint or newest_run(Path("checkpoints"))
+    convert(checkpoint, flags.output, flags.tokenizer)
+    print(f"{flags.output} is the plain encoder of {checkpoint}: AutoModel.from_pretrained({str(flags.output)!r})")
 
 
 if __name__ == "__main__":

@@ -2,219 +2,154 @@
 
     python pretrain.py --name bert_base_voa_sparseLT --alpha 0.05 --beta 0.05 --gamma 0.1
 
-Every random number of a step is a function of the seed and the step, so a run that was interrupted and resumed
-ends with the same weights as one that was not.
+The same command again goes on where the run was stopped. Every random number of a step is a function of the seed and
+the step, so a run that was interrupted ends with the same weights as one that was not.
 """
 
-import argparse
-import re
 import signal
 import sys
-from pathlib import Path
 
-import numpy as np
 import torch
-import transformers
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
-from torch.utils.data import DataLoader
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
-from common.encoders import load_tokenizer
 from common.errors import UserError, run
-from data.batches import Batches
+from common.hardware import pick_device, pick_precision
+from common.seeds import seed_of
+from data.batches import Batches, batch_loader
 from data.corpus import hold_out, load_corpus
+from encoders import check_tokenizer, fingerprint, load_tokenizer
 from model import SparseLTForPreTraining
 from model.describe import describe
-from training import checkpoints, preflight
-from training.optimisation import make_optimizer, set_learning_rate, temperature
-from training.records import MetricsLog, check_record, write_record
+from runs import RunDirectory
+from training import checkpoints
+from training.log import RunLog
+from training.meter import Meter
+from training.optimisation import linear_schedule, make_optimizer, set_learning_rate, temperature
+from training.preflight import check_disk, memory_warning
+from training.recipe import Recipe, read_recipe
 from training.report import write_curves, write_model_card
 from training.validation import validate
-from training.watch import CollapseWatch, FiniteWatch, StopSignal, ignore_stop_signals
-
-# MiniLM's MLM head is new and its embeddings were tuned for sentence similarity: at the paper's rates, made for
-# BERT-base, it hardly moves in a few thousand steps.
-MINILM_RECIPE = {"learning_rate": 1e-3, "encoder_lr_scale": 0.5, "warmup_steps": 20}
-
-TYPING_METRICS = ["reconstruction_loss", "sparsity_loss", "kl_loss", "share_typed", "type_perplexity"]
+from training.watch import CollapseWatch, StopSignal
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    """The flags; their defaults are the paper's recipe, or MiniLM's where `--model minilm` asks for it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--name", required=True, help="of the run; results go to OUTPUT_DIR/NAME")
-    add("--output_dir", type=Path, default=Path("checkpoints"), help="where runs lie")
-    add("--model", default="bert-base-uncased", help="encoder: hub id, local directory, or `minilm`")
-    add("--data", default="voa_corpus", help="NAME of data/NAME.txt, a text file, `lee_news`, `wiki_sample`, a hub id")
-    add("--text_column", default="text", help="column of a hub data set that holds the sentences")
-    add("--alpha", type=float, default=0.05, help="weight of the reconstruction loss")
-    add("--beta", type=float, default=0.05, help="weight of the sparsity loss")
-    add("--gamma", type=float, default=0.1, help="weight of the KL loss; all three 0: masked language modelling alone")
-    add("--kl_form", choices=["exponential", "plain"], default="exponential", help="1 - exp(-KL), or the paper's KL")
-    add("--temperature_decay", type=float, default=3e-5, help="share by which the typer's temperature falls each step")
-    add("--num_types", type=int, default=64, help="latent types, `not typed` included")
-    add("--max_steps", type=int, default=100_000, help="optimiser steps")
-    add("--batch_size", type=int, default=32, help="sentences a step, over all processes")
-    add("--gradient_accumulation_steps", type=int, default=1, help="batches a step")
-    add("--max_length", type=int, default=128, help="tokens of a sentence; longer ones are cut")
-    add("--learning_rate", type=float, default=1e-4, help="peak, of what is new (1e-3 for minilm)")
-    add("--encoder_lr_scale", type=float, default=0.1, help="the encoder's rate relative to it (0.5 for minilm)")
-    add("--warmup_steps", type=int, default=300, help="of the learning rate (20 for minilm)")
-    add("--weight_decay", type=float, default=0.01, help="except for biases and LayerNorms")
-    add("--max_grad_norm", type=float, default=1.0, help="the gradient is clipped to this norm")
-    add("--seed", type=int, default=61820, help="of everything random")
-    add("--mixed_precision", choices=["auto", "no", "bf16", "fp16"], default="auto", help="auto: by hardware")
-    add("--device", choices=["auto", "cpu"], default="auto", help="cpu: leave GPUs alone")
-    add("--compile", action="store_true", help="torch.compile the model (GPUs)")
-    add("--num_workers", type=int, default=None, help="processes that prepare batches (default: 0 on CPU, 4 on GPU)")
-    add("--logging_steps", type=int, default=10, help="a line in metrics.jsonl every so many steps")
-    add("--eval_steps", type=int, default=1000, help="validate every so many steps")
-    add("--save_steps", type=int, default=1000, help="checkpoint every so many steps")
-    add("--keep_last", type=int, default=2, help="checkpoints to keep")
-    add("--validation_fraction", type=float, default=0.02, help="of the sentences, held out")
-    add("--eval_sentences", type=int, default=512, help="validate on at most so many of them")
-    add("--resume", action="store_true", help="continue from the newest intact checkpoint of this name")
-    if parser.parse_known_args(argv)[0].model == "minilm":
-        parser.set_defaults(**MINILM_RECIPE)
-    args = parser.parse_args(argv)
-
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", args.name):
-        raise UserError(f"--name {args.name!r}: letters, digits, `.`, `_` and `-` only, a letter or digit first")
-    positive = ["num_types", "max_steps", "batch_size", "gradient_accumulation_steps", "max_length", "logging_steps"]
-    for flag in [*positive, "eval_steps", "save_steps", "keep_last", "eval_sentences"]:
-        if getattr(args, flag) < 1:
-            raise UserError(f"--{flag} must be at least 1")
-    if not 0 <= args.temperature_decay < 1:
-        raise UserError("--temperature_decay must be at least 0 and below 1")
-    if not 0 < args.validation_fraction < 1:
-        raise UserError("--validation_fraction must lie between 0 and 1")
-    return args
-
-
-def choose_precision(wanted: str, device: str) -> str:
-    """`auto`: bf16 on GPUs and CPUs that multiply in it, fp16 with a loss scaler on older GPUs, float32 elsewhere.
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """The hardware of a run, in its precision.
 
     Raises:
-        UserError: fp16 was asked for on a CPU, which has no loss scaler.
+        UserError: it is not there, or cannot share the batch.
     """
-    if wanted == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
-        raise UserError("--mixed_precision fp16 needs a GPU")
-    if wanted != "auto":
-        return wanted
-    if device == "cpu" or not torch.cuda.is_available():
-        able = torch.cpu.get_capabilities()
-        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    device = pick_device(recipe.device)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision("high")  # TF32 where there is any
+    accelerator = Accelerator(
+        mixed_precision=pick_precision(recipe.mixed_precision, device),
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        cpu=device.type == "cpu",
+        step_scheduler_with_optimizer=False,
+        log_with="tensorboard",
+        project_dir=recipe.directory,
+    )
+    if recipe.batch_size % accelerator.num_processes:
+        raise UserError(f"--batch_size {recipe.batch_size} cannot be shared by {accelerator.num_processes} processes")
+    return accelerator
 
 
-def seed_of(*numbers: int) -> int:
-    """A well-mixed seed for torch from the run's seed and where in the run we are."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+def load_sentences(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
+) -> tuple[Dataset, Dataset, str]:
+    """The sentences to train on, those held out, and the sha256 of the corpus.
+
+    Raises:
+        UserError: there is no such corpus, or it holds too little.
+    """
+    with accelerator.main_process_first():
+        corpus, sha256 = load_corpus(recipe.data, tokenizer, recipe.max_length, recipe.text_column)
+    if len(corpus) < 2:
+        raise UserError(f"{recipe.data} holds one sentence; two are required, one of them held out")
+    with accelerator.main_process_first():
+        training, held_out = hold_out(corpus, recipe.validation_fraction, recipe.seed)
+    accelerator.print(f"{recipe.data}: {len(training):,} sentences to train on, {len(held_out):,} held out")
+    return training, held_out.select(range(min(recipe.eval_sentences, len(held_out)))), sha256
+
+
+def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SparseLTForPreTraining:
+    """The autoencoder on the recipe's encoder; what the recipe does not train is frozen."""
+    torch.manual_seed(recipe.seed)
+    model = SparseLTForPreTraining.from_encoder(recipe.model, num_types=recipe.num_types, kl_form=recipe.kl_form)
+    check_tokenizer(model.config.encoder, tokenizer, recipe.max_length)
+    if recipe.mlm_only:
+        model.typer.requires_grad_(False)
+        model.decoder.requires_grad_(False)
+        model.reconstruction_bias.requires_grad_(False)
+    return model
+
+
+def finish(
+    run_directory: RunDirectory,
+    recipe: Recipe,
+    model: SparseLTForPreTraining,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: Dataset,
+) -> None:
+    """Write the final model and its card; print what it makes of two held-out sentences, and what to type next."""
+    with checkpoints.disk_errors(recipe.directory):
+        write_model_card(recipe.directory)
+    checkpoints.save_final(recipe.directory, model, tokenizer)
+    run_directory.finish({"steps": recipe.max_steps})
+    print(f"\nThe model is in {recipe.directory}\n")
+    if not recipe.mlm_only:
+        sentences = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in held_out[:2]["input_ids"]]
+        for description in describe(model.eval(), tokenizer, sentences, recipe.max_length):
+            print(description)
+    print(f"Next, a plain encoder of it: python convert_checkpoint.py --checkpoint {recipe.directory}")
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    run_directory = args.output_dir / args.name
-
-    # --- hardware -------------------------------------------------------------------------------------------------
-    precision = choose_precision(args.mixed_precision, args.device)
-    torch.set_float32_matmul_precision("high")  # TF32 where there is any
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        cpu=args.device == "cpu",
-        step_scheduler_with_optimizer=False,
-    )
-    main_process = accelerator.is_main_process
-    say = accelerator.print
-    say(f"{accelerator.num_processes} process(es) on {accelerator.device.type}, mixed precision: {precision}")
-    if args.batch_size % accelerator.num_processes:
-        raise UserError(f"--batch_size {args.batch_size} cannot be shared by {accelerator.num_processes} processes")
-
-    # --- one run per name -----------------------------------------------------------------------------------------
-    if main_process:
-        say(preflight.check_writable(run_directory))
-        lock = FileLock(run_directory / ".lock")  # held until the process ends, however it ends
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"another run is writing to {run_directory}; choose another --name") from None
-        checkpoints.remove_unfinished(run_directory)
-    started = (run_directory / "run.json").exists() or bool(checkpoints.saved_steps(run_directory))
-    if started and not args.resume:
-        raise UserError(f"{run_directory} holds a run already; --resume continues it, or choose another --name")
-
-    # --- data: lines -> ids ---------------------------------------------------------------------------------------
-    tokenizer = load_tokenizer(args.model)
-    with accelerator.main_process_first():
-        corpus, corpus_sha256 = load_corpus(args.data, tokenizer, args.max_length, args.text_column)
-    if len(corpus) < 2:
-        raise UserError(f"{args.data} holds one sentence; it takes two, one of them held out")
-    with accelerator.main_process_first():
-        training, held_out = hold_out(corpus, args.validation_fraction, args.seed)
-    say(f"{args.data}: {len(training):,} sentences to train on, {len(held_out):,} held out")
-    held_out = held_out.select(range(min(args.eval_sentences, len(held_out))))
-
-    # --- model and optimiser --------------------------------------------------------------------------------------
-    torch.manual_seed(args.seed)
-    transformers.logging.set_verbosity_error()  # that a BERT's pooler is unused and its MLM head new is no news here
-    transformers.logging.disable_progress_bar()
-    model = SparseLTForPreTraining.from_encoder(args.model, num_types=args.num_types, kl_form=args.kl_form)
-    mlm_only = args.alpha == args.beta == args.gamma == 0
-    if mlm_only:  # the typer and the decoder stay out of the gradient
-        for part in (model.typer, model.decoder):
-            part.requires_grad_(False)
-        model.reconstruction_bias.requires_grad_(False)
-    say(preflight.check_tokenizer(model, tokenizer, args.max_length))
-    tokens = args.batch_size // accelerator.num_processes * min(args.max_length, 64)
-    say(preflight.check_memory(model, tokens, accelerator.device))
-    say(preflight.check_disk(run_directory, model, args.keep_last))
-    plain_model = model
-    optimizer = make_optimizer(model, args.learning_rate, args.encoder_lr_scale, args.weight_decay)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    if args.compile:
+    # --- hardware, run directory, data, model ---------------------------------------------------------------------
+    recipe = read_recipe(argv, __doc__)
+    accelerator = make_accelerator(recipe)
+    device, world_size = accelerator.device, accelerator.num_processes
+    run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
+    tokenizer = load_tokenizer(recipe.model)
+    training, held_out, corpus_sha256 = load_sentences(recipe, tokenizer, accelerator)
+    plain_model = make_model(recipe, tokenizer)
+    accelerator.print(f"{recipe.model} on {world_size} x {device.type}, precision: {accelerator.mixed_precision}")
+    check_disk(recipe.directory, plain_model, recipe.keep_last)
+    if warning := memory_warning(plain_model, recipe.batch_size // world_size * min(recipe.max_length, 64), device):
+        accelerator.print(f"warning: {warning}")
+    optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
+    inputs = {"corpus": corpus_sha256, "encoder": fingerprint(plain_model.encoder)}
+    inputs["precision"] = accelerator.mixed_precision
+    model, optimizer = accelerator.prepare(plain_model, optimizer)
+    if recipe.compile:
         model.compile(dynamic=True)
 
-    # --- a new run or a resumed one -------------------------------------------------------------------------------
-    names = ["loss", "mlm_loss", *([] if mlm_only else TYPING_METRICS), "gradient_norm"]
-    window = torch.zeros(len(names), dtype=torch.float64, device=accelerator.device)  # sums since the last log line
-    start = done = skipped = 0  # skipped: fp16 steps whose gradient overflowed
-    if started:
-        check_record(run_directory, vars(args), corpus_sha256)
-        if checkpoints.is_finished(run_directory):
-            say(f"{run_directory} is finished; nothing to do")
-            return
-        with accelerator.main_process_first():
-            checkpoint = checkpoints.newest_intact(run_directory, warn=say)
-        if checkpoint is not None:
-            state = checkpoints.load_step(checkpoint, plain_model, optimizer)
-            start, skipped = state["step"], state["skipped"]
-            done = start
-            window = window.new_tensor(state["window"])
-            if accelerator.scaler is not None:
-                accelerator.scaler.load_state_dict(state["scaler"])
-        say(f"resuming after step {start}")
-    elif main_process:
-        write_record(run_directory, vars(args), corpus_sha256)
-    if main_process:
-        log = MetricsLog(run_directory, resumed_after=start)
+    # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
+    start, meter = 0, Meter(device, scaled=accelerator.scaler is not None)
+    found = checkpoints.where_to_start(run_directory, recipe, inputs) if run_directory else (None, False)
+    checkpoint, finished = broadcast_object_list([*found])
+    if finished:
+        return
+    if checkpoint is not None:
+        start, state = checkpoints.load_step(checkpoint, plain_model, optimizer)
+        meter.load_state(state["meter"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
 
-    # --- loop -----------------------------------------------------------------------------------------------------
-    rank, world_size = accelerator.process_index, accelerator.num_processes
-    batches = Batches(training, tokenizer, args.batch_size, args.max_length, args.seed, rank, world_size)
-    accumulation = args.gradient_accumulation_steps
-    on_gpu = accelerator.device.type == "cuda"
-    loader = iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start * accumulation, args.max_steps * accumulation),
-            num_workers=args.num_workers if args.num_workers is not None else (4 if on_gpu else 0),
-            worker_init_fn=ignore_stop_signals,
-            pin_memory=on_gpu,
-        )
+    # --- what feeds and watches the loop --------------------------------------------------------------------------
+    accumulation = recipe.gradient_accumulation_steps
+    rank = accelerator.process_index
+    batches = Batches(training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size)
+    loader = batch_loader(batches, start * accumulation, recipe.max_steps * accumulation, device, recipe.num_workers)
+    log = RunLog(recipe.directory, accelerator, resumed_after=start)
+    collapse_watch, stop, stopping = CollapseWatch(), StopSignal(), False
+    progress = tqdm(
+        total=recipe.max_steps, initial=start, desc=recipe.name, unit="step", disable=not accelerator.is_main_process
     )
 
     def corpus_lines(step: int) -> list[int]:
@@ -222,109 +157,81 @@ def main(argv: list[str]) -> None:
         return [line for number in numbers for line in training[batches.rows_of(number)]["line"]]
 
     def validation(step: int) -> None:
-        figures = validate(plain_model, tokenizer, held_out, args.batch_size, args.max_length, accelerator, mlm_only)
-        say(f"step {step}, held out: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-        if main_process:
-            log.write(step, {"validation": figures})
+        metrics = validate(
+            plain_model, tokenizer, held_out, recipe.batch_size, recipe.max_length, accelerator, recipe.mlm_only
+        )
+        log.print(f"step {step}, held out: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+        log.write(step, metrics, validation=True)
 
-    finite_watch, collapse_watch = FiniteWatch(names, accelerator.device), CollapseWatch()
-    logged = start - start % args.logging_steps
-    stopping = False
-    last = start == args.max_steps  # killed between its last checkpoint and the final model
-    stop = StopSignal()
-    progress = tqdm(total=args.max_steps, initial=start, desc=args.name, unit="step", disable=not main_process)
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            log.sync()
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+            state = {"meter": meter.state(), "scaler": scaler}
+            checkpoints.save_step(recipe.directory, step, plain_model, tokenizer, optimizer, state, recipe.keep_last)
+
+    # --- loop -----------------------------------------------------------------------------------------------------
     if start == 0:
         validation(0)
     model.train()
-    for step in range(start, args.max_steps):
-        learning_rate = set_learning_rate(optimizer, step, args.warmup_steps, args.max_steps)
-        tau = temperature(step, args.temperature_decay)
-        figures = torch.zeros_like(window)
+    done, upcoming = start, iter(loader)
+    weights = {"mlm": 1.0, "reconstruction": recipe.alpha, "sparsity": recipe.beta, "kl": recipe.gamma}
+    for step in range(start, recipe.max_steps):
+        share = linear_schedule(step, recipe.warmup_steps, recipe.max_steps)
+        learning_rate = set_learning_rate(optimizer, share)
+        tau = temperature(step, recipe.temperature_decay)
         for number in range(step * accumulation, (step + 1) * accumulation):
-            batch = {key: tensor.to(accelerator.device, non_blocking=True) for key, tensor in next(loader).items()}
-            if mlm_only:
+            batch = {key: tensor.to(device, non_blocking=True) for key, tensor in next(upcoming).items()}
+            if recipe.mlm_only:
                 del batch["input_ids"]
-            torch.manual_seed(seed_of(args.seed, number, rank))  # Gumbel noise and dropout
+            torch.manual_seed(seed_of(recipe.seed, number, rank))  # Gumbel noise and dropout
             with accelerator.accumulate(model):
-                output = model(**batch, tau=torch.full((), tau, device=accelerator.device))
-                parts = [output[name] for name in names[1:-1]]
-                if mlm_only:
-                    loss = output.mlm_loss
-                else:
-                    loss = (
-                        output.mlm_loss
-                        + args.alpha * output.reconstruction_loss
-                        + args.beta * output.sparsity_loss
-                        + args.gamma * output.kl_loss
-                    )
+                output = model(**batch, tau=torch.full((), tau, device=device))
+                loss = sum(weights[name] * value for name, value in output.losses.items())
                 accelerator.backward(loss)
+                meter.add({"loss": loss} | output.named_scalars(), 1 / accumulation)
                 if accelerator.sync_gradients:
-                    figures[-1] = accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+                    meter.end_step(step, accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm))
                 optimizer.step()
                 optimizer.zero_grad()
-            figures[:-1] += torch.stack([loss, *parts]).detach() / accumulation
-        if accelerator.scaler is not None:  # it leaves out a step whose gradient overflows, and scales the loss down
-            overflowed = ~figures[-1].isfinite()  # the fused AdamW hides this from `optimizer.step_was_skipped`
-            skipped += overflowed
-            figures[-1].masked_fill_(overflowed, 0)
-        window += figures
         done = step + 1
-        last = done == args.max_steps
-        finite_watch.look(step, figures)
+        last = done == recipe.max_steps
         progress.update()
-        # A signal reaches each process at its own time; where there are several they agree at log lines.
-        logging = last or done % args.logging_steps == 0
+
+        logging = last or done % recipe.logging_steps == 0
         if world_size == 1:
             stopping = stop.number > 0
-        elif logging:
-            stopping = accelerator.reduce(torch.tensor(stop.number, device=accelerator.device)).item() > 0
-
+        elif logging:  # a signal reaches each process at its own time; where there are several they agree at log lines
+            stopping = accelerator.reduce(torch.tensor(stop.number, device=device)).item() > 0
         if logging:
-            finite_watch.check(run_directory, corpus_lines)
-            means = dict(zip(names, (window / (done - logged)).tolist(), strict=True))
-            window.zero_()
-            logged = done
+            meter.check(recipe.directory, corpus_lines)
+            means = meter.means() | {"tau": tau, "learning_rate": learning_rate}
             progress.set_postfix({name: f"{value:.3g}" for name, value in means.items() if "loss" in name})
-            if main_process:
-                overflows = {} if accelerator.scaler is None else {"skipped_steps": int(skipped)}
-                log.write(done, means | {"tau": tau, "learning_rate": learning_rate} | overflows)
-            if not mlm_only and (problem := collapse_watch.look(means["share_typed"], means["type_perplexity"])):
-                say(f"warning: step {done}: {problem}")
-        if last or done % args.eval_steps == 0:
+            log.write(done, means)
+            if not recipe.mlm_only and (problem := collapse_watch.look(means["share_typed"], means["type_perplexity"])):
+                log.print(f"warning: step {done}: {problem}")
+        if last or done % recipe.eval_steps == 0:
             validation(done)
-        if last or stopping or done % args.save_steps == 0:
-            finite_watch.check(run_directory, corpus_lines)
-            if main_process:
-                log.sync()
-                scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-                state = {"window": window.tolist(), "scaler": scaler, "skipped": int(skipped)}
-                checkpoints.save_step(run_directory, done, plain_model, tokenizer, optimizer, state, args.keep_last)
+        if last or stopping or done % recipe.save_steps == 0:
+            meter.check(recipe.directory, corpus_lines)
+            save(done)
         if stopping and not last:
             break
     progress.close()
     stop.restore()
+    log.close()
 
     # --- the end --------------------------------------------------------------------------------------------------
-    if skipped:
-        say(f"{int(skipped)} steps were left out because their fp16 gradients overflowed")
-    if main_process:
-        with checkpoints.clear_disk_errors(run_directory):
-            log.close()
-            write_curves(run_directory)
-            if last:
-                write_model_card(run_directory)
-                checkpoints.save_final(run_directory, plain_model, tokenizer)
-    if not last:
-        say(f"stopped after step {done}; the same command with --resume goes on from there")
+    if meter.skipped:
+        accelerator.print(f"{int(meter.skipped)} steps were left out because their fp16 gradients overflowed")
+    if run_directory:
+        with checkpoints.disk_errors(recipe.directory):
+            write_curves(recipe.directory)
+    if done < recipe.max_steps:
+        accelerator.print(f"stopped after step {done}; the same command goes on from there")
         sys.exit(128 + (stop.number or signal.SIGTERM))
-    if main_process:
-        say(f"\nThe model is in {run_directory}\n")
-        if not mlm_only:
-            sentences = [tokenizer.decode(ids, skip_special_tokens=True) for ids in held_out[:2]["input_ids"]]
-            for description in describe(plain_model.eval(), tokenizer, sentences, args.max_length):
-                say(description)
-        say(f"Next, a plain BERT of it: python convert_checkpoint.py --checkpoint {run_directory}")
-    accelerator.end_training()
+    if run_directory:
+        finish(run_directory, recipe, plain_model, tokenizer, held_out)
 
 
 if __name__ == "__main__":

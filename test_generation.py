@@ -1,56 +1,81 @@
 """Latent typing and reconstruction of any sentence.
 
+    python test_generation.py                                   # of what is typed in, by the newest finished run
     python test_generation.py --checkpoint checkpoints/quickstart "Rebels attacked the town near the border."
 
 prints the sentence, its typed tokens with their types, and what the decoder rebuilds from them.
 """
 
-import argparse
-import dataclasses
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from common.errors import UserError, run
+from common.flags import Count, Length, argument, flag, parse
+from common.hardware import pick_device
 from common.text import read_lines
-from model import load_autoencoder
-from model.checkpoints import tokenizer_of
+from encoders import check_tokenizer
+from model import load_autoencoder, tokenizer_of
 from model.describe import describe
-from training.preflight import check_tokenizer
+from training.checkpoints import newest_run
+
+EXAMPLES = [
+    "The president met the foreign minister in Paris on Monday.",
+    "Rebels attacked the town near the border, killing three people.",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    sentences: list[str] = argument(
+        "sentences, one an argument (default: read from the terminal)", "SENTENCE", nargs="*"
+    )
+    file: Path | None = flag(None, "text file with one sentence a line instead (blank lines count)")
+    checkpoint: Path | None = flag(None, "directory of the autoencoder (default: the newest finished run)")
+    tokenizer: str | None = flag(None, "tokenizer instead of the checkpoint's own: hub id, `minilm` or directory")
+    json: bool = flag(False, "whether to print one JSON object a line")
+    num_beams: Count = flag(1, "beams of the reconstruction; 1 is greedy search")
+    max_length: Length | None = flag(None, "tokens read of a sentence (default: all the encoder can)")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
+
+    def __post_init__(self) -> None:
+        if self.sentences and self.file:
+            raise UserError("name sentences or --file, not both")
+
+
+def typed_in() -> Iterator[str]:
+    """The lines of standard input, after a prompt where it is a terminal; two examples where it is empty."""
+    if sys.stdin is None or sys.stdin.closed:
+        yield from EXAMPLES
+        return
+    if not sys.stdin.isatty():
+        lines = [line.rstrip("\n") for line in sys.stdin]
+        yield from lines or EXAMPLES
+        return
+    print("Type a sentence and press Enter; an empty line ends.", file=sys.stderr)
+    while line := (sys.stdin.readline()).rstrip("\n"):
+        yield line
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("sentences", nargs="*", help="one argument each")
-    add("--file", type=Path, help="text file with one sentence a line instead (blank lines count)")
-    add("--checkpoint", type=Path, required=True, help="directory of the autoencoder")
-    add("--tokenizer", help="instead of the checkpoint's own: hub id, `minilm` or directory")
-    add("--json", action="store_true", help="print one JSON object a line")
-    add("--num_beams", type=int, default=1, help="of the reconstruction; 1 is greedy search")
-    add("--max_length", type=int, default=None, help="tokens read of a sentence (default: all the encoder can)")
-    add("--device", choices=["auto", "cpu"], default="auto", help="cpu: leave GPUs alone")
-    args = parser.parse_args(argv)
-    if bool(args.sentences) == bool(args.file):
-        raise UserError("what should be typed? Name sentences or --file, one of the two")
-    if args.num_beams < 1:
-        raise UserError("--num_beams must be at least 1")
+    flags = parse(Generation, argv, __doc__)
+    checkpoint = flags.checkpoint or newest_run(Path("checkpoints"))
+    if not flags.checkpoint:
+        print(f"checkpoint: {checkpoint}", file=sys.stderr)
+    model = load_autoencoder(checkpoint)
+    tokenizer = tokenizer_of(checkpoint, flags.tokenizer)
+    max_length = flags.max_length or model.config.encoder.max_position_embeddings
+    check_tokenizer(model.config.encoder, tokenizer, max_length)
+    model.to(pick_device(flags.device))
 
-    model = load_autoencoder(args.checkpoint)
-    tokenizer = tokenizer_of(args.checkpoint, args.tokenizer)
-    max_length = args.max_length if args.max_length is not None else model.config.encoder.max_position_embeddings
-    if max_length < 3:
-        raise UserError("--max_length must be at least 3: [CLS], a token and [SEP]")
-    check_tokenizer(model, tokenizer, max_length)
-    if args.device == "auto" and torch.cuda.is_available():
-        model.cuda()
-
-    for description in describe(model, tokenizer, args.sentences or read_lines(args.file), max_length, args.num_beams):
-        print(json.dumps(dataclasses.asdict(description)) if args.json else description, flush=True)
+    sentences = flags.sentences or (read_lines(flags.file) if flags.file else typed_in())
+    # A sentence that is typed in is answered before the next one is asked for.
+    batch_size = 1 if not (flags.sentences or flags.file) and sys.stdin is not None and sys.stdin.isatty() else 32
+    for description in describe(model, tokenizer, sentences, max_length, flags.num_beams, batch_size):
+        print(json.dumps(asdict(description)) if flags.json else description, flush=True)
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal cannot show a character
     run(main)

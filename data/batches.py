@@ -1,17 +1,18 @@
 """From tokenised sentences to the batch of a step: chosen, masked, and packed into rows without padding."""
 
-from collections.abc import Sequence
+import signal
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from model.losses import IGNORED
+from encoders import IGNORED, collate, pack
+from encoders.packing import sentence_numbers
 
 MLM_PROBABILITY = 0.15
-PADDING = 0.02  # share of a batch's places that may be empty
 
 
 def mask_tokens(
@@ -32,48 +33,6 @@ def mask_tokens(
     masked = np.where(selected & (fate < 0.8), tokenizer.mask_token_id, input_ids)
     masked = np.where(selected & (fate >= 0.9), another, masked)
     return masked, np.where(selected, input_ids, IGNORED)
-
-
-def first_fit_decreasing(lengths: Sequence[int], width: int) -> list[list[int]]:
-    """Pack items into as few rows of `width` as the longest-first heuristic finds; rows of item numbers."""
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        row = next((row for row, left in enumerate(room) if lengths[item] <= left), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(width)
-        rows[row].append(item)
-        room[row] -= lengths[item]
-    return rows
-
-
-def pack(lengths: Sequence[int], max_width: int) -> list[list[int]]:
-    """Rows of sentences with hardly any padding, and narrow, because a token's attention costs a row's width.
-
-    The narrowest rows with at most `PADDING` of padding; where no width up to `max_width` allows that, the best one.
-    """
-
-    def padding(rows: list[list[int]]) -> float:
-        return 1 - sum(lengths) / (len(rows) * max(sum(lengths[i] for i in row) for row in rows))
-
-    best: list[list[int]] = []
-    for width in range(max(lengths), max_width + 1):
-        rows = first_fit_decreasing(lengths, width)
-        if not best or padding(rows) < padding(best):
-            best = rows
-        if padding(best) <= PADDING:
-            break
-    return best
-
-
-def collate(sentences: Sequence[np.ndarray], rows: list[list[int]], fill: int) -> Tensor:
-    """Sentences laid out in rows: (R, W) int64, `fill` behind each row's last sentence."""
-    joined = [np.concatenate([sentences[i] for i in row]) for row in rows]
-    batch = np.full((len(rows), max(map(len, joined))), fill, dtype=np.int64)
-    for row, ids in zip(batch, joined, strict=True):
-        row[: len(ids)] = ids
-    return torch.from_numpy(batch)
 
 
 class Batches(torch.utils.data.Dataset):
@@ -134,17 +93,33 @@ class Batches(torch.utils.data.Dataset):
             ),
             strict=True,
         )
-        layout = [[i] for i in range(len(sentences))]
-        if self.packed:
-            layout = pack([len(ids) for ids in sentences], self.max_length)
-        place = {sentence: number for row in layout for number, sentence in enumerate(row, 1)}
-        numbers = [np.full(len(ids), place[i]) for i, ids in enumerate(sentences)]
+        lengths = [len(ids) for ids in sentences]
+        layout = pack(lengths, self.max_length) if self.packed else [[i] for i in range(len(sentences))]
         pad = self.tokenizer.pad_token_id
         mlm_labels = collate(labels, layout, IGNORED)
         return {
             "input_ids": collate(sentences, layout, pad),
             "masked_input_ids": collate(masked, layout, pad),
-            "attention_mask": collate(numbers, layout, 0),
+            "attention_mask": sentence_numbers(lengths, layout),
             "mlm_labels": mlm_labels,
             "mlm_positions": (mlm_labels != IGNORED).flatten().nonzero().squeeze(1),
         }
+
+
+def ignore_stop_signals(worker: int) -> None:
+    """For processes that prepare batches: they too get a Ctrl-C, but must live until the step is finished."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def batch_loader(batches: Batches, first: int, last: int, device: torch.device, workers: int | None) -> DataLoader:
+    """The batches number `first` to `last` - 1, prepared by other processes where there is a GPU to keep busy."""
+    on_gpu = device.type == "cuda"
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers if workers is not None else (4 if on_gpu else 0),
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=on_gpu,
+    )

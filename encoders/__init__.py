@@ -15,6 +15,7 @@ from encoders.loading import (
     load_encoder,
     load_masked_lm,
     load_tokenizer,
+    quiet,
     read_tokenizer,
     to_plain,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "pack",
     "pack_sentences",
     "packed_batches",
+    "quiet",
     "read_tokenizer",
     "same_sentence",
     "sentence_positions",

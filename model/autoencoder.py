@@ -1,4 +1,4 @@
-"""The sparse latent typing autoencoder: BERT, latent typer, decoder and the two vocabulary heads."""
+"""The sparse latent typing autoencoder: a masked language model, latent typer, decoder and reconstruction head."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertForMaskedLM, BertModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import AutoConfig, AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
-from transformers.models.bert.modeling_bert import BertPredictionHeadTransform
 from transformers.utils import ModelOutput
 
-from common import cpu
-from common.encoders import load_bert, load_tokenizer
+from encoders import (
+    IGNORED,
+    encode,
+    from_config,
+    load_masked_lm,
+    load_tokenizer,
+    mlm_transform,
+    same_sentence,
+    sentence_positions,
+)
+from encoders.cpu import use_cpu_dropout
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import (
-    IGNORED,
-    entropy,
-    global_mean,
-    kl_loss,
-    mean_type_probs,
-    sparsity_loss,
-    vocabulary_cross_entropy,
-)
+from model.losses import entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
 
 
 @dataclass
@@ -39,42 +39,32 @@ class TypingOutput(ModelOutput):
 
 @dataclass
 class SparseLTOutput(TypingOutput):
-    """The four unweighted losses and what they were computed from: `SparseLTForPreTraining.forward`."""
+    """The unweighted losses, and what they were computed from: `SparseLTForPreTraining.forward`."""
 
-    mlm_loss: Tensor | None = None  # ()
-    reconstruction_loss: Tensor | None = None  # ()
-    sparsity_loss: Tensor | None = None  # ()
-    kl_loss: Tensor | None = None  # ()
+    losses: dict[str, Tensor] | None = None  # () each: mlm, reconstruction, sparsity, kl
+    metrics: dict[str, Tensor] | None = None  # () each, to be watched
     type_distribution: Tensor | None = None  # (C,) mean of type_probs over the global batch
-    type_perplexity: Tensor | None = None  # () exp H(type_distribution), from 1 to C
-    share_typed: Tensor | None = None  # () of the real tokens, the share whose most probable type is not 0
     mlm_logits: Tensor | None = None  # (K, V), of the K selected tokens in reading order
     reconstruction_logits: Tensor | None = None  # (B, T - 1, V)
 
-
-def sentence_positions(attention_mask: Tensor) -> Tensor:
-    """Positions that restart at 0 wherever a new sentence (another number in the mask) begins; (B, T) -> (B, T)."""
-    index = torch.arange(attention_mask.shape[1], device=attention_mask.device).expand_as(attention_mask)
-    begins = attention_mask != F.pad(attention_mask, (1, 0), value=-1)[:, :-1]
-    return index - torch.where(begins, index, 0).cummax(1).values
-
-
-def same_sentence(queries: Tensor, keys: Tensor) -> Tensor:
-    """Block-diagonal attention: (B, S) and (B, T) sentence numbers -> (B, 1, S, T) bool.
-
-    Padding (0) sees padding, so that no row of the softmax is empty; nothing reads what it computes.
-    """
-    return (queries[:, :, None] == keys[:, None, :])[:, None]
+    def named_scalars(self) -> dict[str, Tensor]:
+        """Every loss as NAME_loss, and the metrics; () each."""
+        return {f"{name}_loss": loss for name, loss in (self.losses or {}).items()} | (self.metrics or {})
 
 
 class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
-    """BERT with a latent typer and a decoder that rebuilds the sentence from the typed tokens (paper section 3).
+    """A masked language model with a latent typer and a decoder that rebuilds the sentence from the typed tokens (paper
+    section 3).
 
     Everywhere, `attention_mask` is (B, T) with 0 at padding. It may also number several sentences packed into one
     row, 1, 2, 3, ...; the ordinary mask of ones is the case of one sentence a row. Tokens see their own sentence
     only and positions restart in each, so the result does not depend on the layout.
 
     One matrix, the encoder's word embeddings, serves the encoder, the decoder and both vocabulary heads.
+
+    Attributes:
+        plain: the encoder with its MLM head, a model of transformers.
+        encoder: the encoder alone, a part of `plain`.
     """
 
     config_class = SparseLTConfig
@@ -85,15 +75,11 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: SparseLTConfig):
         super().__init__(config)
-        bert = config.encoder
-        bert._attn_implementation = cpu.IMPLEMENTATION
-        self.encoder = BertModel(bert, add_pooling_layer=False)
-        self.mlm_transform = BertPredictionHeadTransform(bert)
-        self.mlm_bias = nn.Parameter(torch.zeros(bert.vocab_size))
-        self.typer = LatentTyper(bert.hidden_size, config.num_types)
+        self.plain = from_config(config.encoder)
+        self.typer = LatentTyper(config.encoder.hidden_size, config.num_types)
         self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers)
-        self.reconstruction_bias = nn.Parameter(torch.zeros(bert.vocab_size))
-        cpu.use_cpu_dropout(self)
+        self.reconstruction_bias = nn.Parameter(torch.zeros(config.encoder.vocab_size))
+        use_cpu_dropout(self)
         self.post_init()
 
     @torch.no_grad()
@@ -101,45 +87,39 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         if isinstance(module, LatentTyper):
             module.reset_parameters()
         elif module is self:
-            self.mlm_bias.zero_()
             self.reconstruction_bias.zero_()
         else:
-            self.encoder._init_weights(module)
+            self.plain._init_weights(module)
 
     @classmethod
     def from_encoder(cls, name_or_path: str, **config: Any) -> "SparseLTForPreTraining":
-        """Start from a pre-trained BERT; the typer, the decoder and, where BERT has none, the MLM head are new.
+        """Start from a pre-trained encoder; the typer, the decoder and, where there is none, the MLM head are new.
 
         Args:
             name_or_path: hub id, local directory or `minilm`.
             config: fields of `SparseLTConfig`.
 
         Raises:
-            common.errors.UserError: the encoder cannot be found, is not a BERT, or its files are damaged.
+            common.errors.UserError: the encoder cannot be found, is of no known family, or its files are damaged.
         """
-        bert = load_bert(name_or_path, BertForMaskedLM)
+        plain = load_masked_lm(name_or_path)
         tokenizer = load_tokenizer(name_or_path)
         config = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id} | config
-        model = cls(SparseLTConfig(encoder=bert.config, **config))
-        model.encoder.load_state_dict(bert.bert.state_dict())
-        model.mlm_transform.load_state_dict(bert.cls.predictions.transform.state_dict())
-        model.mlm_bias.data.copy_(bert.cls.predictions.bias)
+        model = cls(SparseLTConfig(encoder=plain.config, **config))
+        tied = plain._tied_weights_keys  # second names of the word embeddings and of the bias
+        model.plain.load_state_dict({k: v for k, v in plain.state_dict().items() if k not in tied}, strict=False)
         return model
 
+    @property
+    def encoder(self) -> PreTrainedModel:
+        return self.plain.base_model
+
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.encoder.embeddings.word_embeddings
+        return self.plain.get_input_embeddings()
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """BERT's last hidden states; (B, T) ids -> (B, T, D)."""
-        return self._encode(self.get_input_embeddings()(input_ids), attention_mask)
-
-    def _encode(self, inputs_embeds: Tensor, attention_mask: Tensor) -> Tensor:
-        """The same from word embeddings; (B, T, D) -> (B, T, D)."""
-        return self.encoder(
-            inputs_embeds=inputs_embeds,
-            attention_mask=same_sentence(attention_mask, attention_mask),
-            position_ids=sentence_positions(attention_mask),
-        ).last_hidden_state
+        """The encoder's last hidden states; (B, T) ids -> (B, T, D)."""
+        return encode(self.encoder, attention_mask, input_ids).last_hidden_state
 
     def type_tokens(self, input_ids: Tensor, attention_mask: Tensor, tau: float | Tensor = 1.0) -> TypingOutput:
         """Type every token of clean sentences: the most probable type in eval mode, a soft sample in training.
@@ -153,10 +133,6 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     def _type(self, hidden_states: Tensor, tau: float | Tensor) -> TypingOutput:
         type_probs, type_ids, gated = self.typer(hidden_states, tau)
         return TypingOutput(type_probs, type_ids, gated, hidden_states)
-
-    def mlm_logits(self, hidden_states: Tensor) -> Tensor:
-        """BERT's MLM head; (..., D) -> (..., V)."""
-        return F.linear(self.mlm_transform(hidden_states), self.get_input_embeddings().weight, self.mlm_bias)
 
     def reconstruction_logits(self, hidden_states: Tensor) -> Tensor:
         """The reconstruction head on decoder states; (..., D) -> (..., V)."""
@@ -181,60 +157,71 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         mlm_positions: Tensor | None = None,
         return_logits: bool = False,
         encoder_outputs: BaseModelOutput | None = None,
-        **generation: Any,
+        decoder_input_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
     ) -> SparseLTOutput | Seq2SeqLMOutput:
-        """The four losses of a batch (paper section 3).
+        """The losses of a batch by their names (paper section 3).
 
-        Without `masked_input_ids` there is no `mlm_loss`; without `input_ids` the typer and the decoder do not run
+        Without `masked_input_ids` there is no `mlm` loss; without `input_ids` the typer and the decoder do not run
         (plain masked language modelling). When both are given the encoder runs once over both.
 
         Args:
             input_ids: (B, T), the clean sentences, [CLS] ... [SEP].
             attention_mask: (B, T), see the class; ones when absent.
-            masked_input_ids: (B, T), the same with 15% of the tokens masked.
+            masked_input_ids: (B, T), the same with some of the tokens masked.
             mlm_labels: (B, T), the original ids of the selected tokens, -100 elsewhere.
             tau: temperature of the Gumbel-softmax; read only while training.
             mlm_positions: (K,) where in the flattened batch the selected tokens are; looked up in `mlm_labels`
                 when absent, which on a GPU costs a wait for the device.
             return_logits: also return the logits of both heads.
-            encoder_outputs, generation: what `generate` passes at each of its steps.
+            encoder_outputs, decoder_input_ids, past_key_values, use_cache, return_dict: what transformers' `generate`
+                passes at each of its steps.
         """
         if encoder_outputs is not None:
-            return self._decode_step(encoder_outputs.last_hidden_state, attention_mask, **generation)
+            return self._decode_step(
+                encoder_outputs.last_hidden_state, attention_mask, decoder_input_ids, past_key_values
+            )
         given = [ids for ids in (masked_input_ids, input_ids) if ids is not None]
         if attention_mask is None:
             attention_mask = torch.ones_like(given[0])
         words = self.get_input_embeddings().weight  # (V, D)
         # One look-up for all: each has a gradient as large as the whole matrix.
         embedded = F.embedding(torch.cat(given), words)  # (B or 2B, T, D)
-        hidden = self._encode(embedded, attention_mask.repeat(len(given), 1)).chunk(len(given))  # (B, T, D) each
-        output = SparseLTOutput() if input_ids is None else SparseLTOutput(**self._type(hidden[-1], tau))
+        hidden = encode(self.encoder, attention_mask.repeat(len(given), 1), inputs_embeds=embedded).last_hidden_state
+        hidden = hidden.chunk(len(given))  # (B, T, D) each
+        losses: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
+        typing = {} if input_ids is None else self._type(hidden[-1], tau)
+        output = SparseLTOutput(**typing, losses=losses, metrics=metrics)
 
         if masked_input_ids is not None:
             if mlm_positions is None:
                 mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)  # (K,)
-            states = self.mlm_transform(hidden[0].flatten(0, 1)[mlm_positions])  # (K, D)
+            states = mlm_transform(self.plain, hidden[0].flatten(0, 1)[mlm_positions])  # (K, D)
             labels = mlm_labels.flatten()[mlm_positions]  # (K,)
-            output.mlm_loss = vocabulary_cross_entropy(states, words, self.mlm_bias, labels)
+            bias = self.plain.get_output_embeddings().bias  # (V,)
+            losses["mlm"] = vocabulary_cross_entropy(states, words, bias, labels)
             if return_logits:
-                output.mlm_logits = F.linear(states, words, self.mlm_bias)
+                output.mlm_logits = F.linear(states, words, bias)
 
         if input_ids is not None:
-            p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
-            output.type_distribution = p
-            output.type_perplexity = entropy(p).exp()
-            real = attention_mask > 0
-            output.share_typed = global_mean(((output.type_ids > 0) & real).sum().float(), real.sum())
-            output.sparsity_loss = sparsity_loss(p)
-            output.kl_loss = kl_loss(p, self.config.kl_form)
-
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
             states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated)  # (B, T - 1, D)
-            output.reconstruction_loss = vocabulary_cross_entropy(
+            losses["reconstruction"] = vocabulary_cross_entropy(
                 states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten()
             )
             if return_logits:
                 output.reconstruction_logits = self.reconstruction_logits(states)
+
+            p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
+            output.type_distribution = p
+            losses["sparsity"] = sparsity_loss(p)
+            losses["kl"] = kl_loss(p, self.config.kl_form)
+            real = attention_mask > 0  # (B, T)
+            metrics["share_typed"] = global_mean(((output.type_ids > 0) & real).sum().float(), real.sum())
+            metrics["type_perplexity"] = entropy(p).exp()  # from 1 to C
         return output
 
     def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
@@ -256,8 +243,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         gated: Tensor,
         attention_mask: Tensor,
         decoder_input_ids: Tensor,
-        past_key_values: Cache | None = None,
-        **_: Any,
+        past_key_values: Cache | None,
     ) -> Seq2SeqLMOutput:
         """One step of `generate`: (B, S) new ids after what the cache holds -> logits (B, S, V)."""
         past = past_key_values.get_seq_length() if past_key_values is not None else 0

@@ -14,16 +14,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
-from common.encoders import load_tokenizer, read_tokenizer
 from common.errors import UserError, first_line
+from encoders import load_tokenizer, read_tokenizer
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
 
 # Published state-dict names -> ours, in the order in which they are tried.
 PUBLISHED_NAMES = [
-    (r"model\.bert\.(.+)", r"encoder.\1"),
-    (r"model\.cls\.predictions\.transform\.(.+)", r"mlm_transform.\1"),
-    (r"model\.cls\.predictions\.bias", "mlm_bias"),
+    (r"model\.(.+)", r"plain.\1"),
     (r"sa_pm\.weight_proj\.weight", "typer.weight"),
     (r"sa_pm\.vars", "typer.type_embeddings"),
     (r"glm_head\.bias", "reconstruction_bias"),
@@ -36,6 +34,12 @@ PUBLISHED_NAMES = [
     (r"(decoder\.layers\.\d+)\.fc2\.(.+)", r"\1.output.dense.\2"),
     (r"(decoder\.layers\.\d+)\.final_layer_norm\.(.+)", r"\1.output.LayerNorm.\2"),
 ]
+# Names in the checkpoints that this project wrote at first -> ours.
+EARLIER_NAMES = [
+    (r"encoder\.(.+)", r"plain.bert.\1"),
+    (r"mlm_transform\.(.+)", r"plain.cls.predictions.transform.\1"),
+    (r"mlm_bias", "plain.cls.predictions.bias"),
+]
 PROJECTIONS = {"q_proj": "self.query", "k_proj": "self.key", "v_proj": "self.value", "out_proj": "output.dense"}
 
 # Second names of shared tensors in the published layout: (name, the tensor it must equal).
@@ -46,27 +50,26 @@ PUBLISHED_TIES = [
 ]
 
 
-def our_name(published: str) -> str | None:
-    """Our name of a published tensor; None for what is not a parameter of ours (ties, position ids)."""
-    for pattern, ours in PUBLISHED_NAMES:
-        if match := re.fullmatch(pattern, published):
+def our_name(other: str, names: list[tuple[str, str]]) -> str:
+    """Our name of a tensor that a table of `names` knows by another; a name not in the table is ours already."""
+    for pattern, ours in names:
+        if match := re.fullmatch(pattern, other):
             return re.sub(r"\b[qkv]_proj|\bout_proj", lambda part: PROJECTIONS[part.group()], match.expand(ours))
-    return None
+    return other
 
 
 def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """A published state dict under our names, each shared tensor once."""
     ours = {}
     for name, tensor in published.items():
-        if new_name := our_name(name):
-            ours[new_name] = tensor
+        match, original = next(((m, o) for p, o in PUBLISHED_TIES if (m := re.fullmatch(p, name))), (None, ""))
+        if match is None:
+            ours[our_name(name, PUBLISHED_NAMES)] = tensor
             continue
-        for pattern, original in PUBLISHED_TIES:
-            match = re.fullmatch(pattern, name)
-            twin = published.get(match.expand(original)) if match else None
-            if twin is not None and not torch.equal(tensor, twin):
-                raise UserError(f"{path}: `{name}` should be the same tensor as `{match.expand(original)}` but differs")
-    ours.pop("encoder.embeddings.position_ids", None)  # a buffer that old versions of transformers saved
+        twin = published.get(match.expand(original))
+        if twin is not None and not torch.equal(tensor, twin):
+            raise UserError(f"{path}: `{name}` should be the same tensor as `{match.expand(original)}` but differs")
+    ours.pop("plain.bert.embeddings.position_ids", None)  # a buffer that old versions of transformers saved
     return ours
 
 
@@ -94,7 +97,7 @@ def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> Sparse
 
 def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     """Refuse a configuration that the tensors on disk do not bear out, before memory is allocated for it."""
-    stacks = {"encoder.encoder.layer": config.encoder.num_hidden_layers, "decoder.layers": config.decoder_layers}
+    stacks = {"plain.bert.encoder.layer": config.encoder.num_hidden_layers, "decoder.layers": config.decoder_layers}
     for stack, layers in stacks.items():
         stored = sum(re.fullmatch(rf"{stack}\.\d+\.intermediate\.dense\.weight", name) is not None for name in shapes)
         if layers != stored:
@@ -175,7 +178,10 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
     stored = path / ("model.safetensors" if ours else "pytorch_model.bin")
     if not ours and not stored.exists():
         raise UserError(f"{path} holds no autoencoder, neither in our layout nor in the published one")
-    tensors = read_safetensors(stored) if ours else rename_published(read_pickle(stored), stored)
+    if ours:
+        tensors = {our_name(name, EARLIER_NAMES): tensor for name, tensor in read_safetensors(stored).items()}
+    else:
+        tensors = rename_published(read_pickle(stored), stored)
     if not {"typer.weight", "decoder.layers.0.intermediate.dense.weight"} <= tensors.keys():
         raise UserError(f"{stored} holds no latent typer and decoder; is it a plain BERT?")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -183,7 +189,7 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
         config = our_config(fields) if ours else published_config(fields, shapes)
         check_fits(config, shapes, path)
         model = SparseLTForPreTraining(config)
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, strict=False)  # the second names of tied tensors are not stored
     except UserError:
         raise
     except Exception as error:  # whatever transformers and torch make of a configuration that is none

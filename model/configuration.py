@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig, PreTrainedConfig
 
-from common import cpu
+from encoders import cpu
 
 
 @strict  # checks the types of the fields

@@ -1,10 +1,11 @@
 """What the model makes of plain sentences: the type of every token, and the sentence rebuilt from the types."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from transformers import PreTrainedTokenizerBase
 
 from model.autoencoder import SparseLTForPreTraining
@@ -70,3 +71,11 @@ def describe(
                 reconstruction=tokenizer.decode(rebuilt[i, : attention_mask[i].sum()], skip_special_tokens=True),
                 cut_at=max_length if encoding.overflowing else None,
             )
+
+
+def bleu(originals: Sequence[str], rebuilt: Sequence[str]) -> float:
+    """Corpus BLEU of reconstructions over the words between spaces, in percent (Papineni et al. 2002, smoothing method
+    1 of Chen and Cherry 2014)."""
+    references = [[text.split()] for text in originals]
+    smoothing = SmoothingFunction().method1
+    return 100 * float(corpus_bleu(references, [text.split() for text in rebuilt], smoothing_function=smoothing))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-IGNORED = -100  # the label of positions that have none
+from encoders import IGNORED
 
 
 class SumOverProcesses(Function):

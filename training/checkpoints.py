@@ -9,39 +9,40 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+import runs.directory
 from common.errors import UserError
-from common.files import sha256_of, sync_directory, write_atomically
+from common.files import sha256_of, sync_directory, sync_files, write_atomically
+from encoders import quiet
 from model import SparseLTForPreTraining
 from model.checkpoints import read_safetensors
+from runs import RunDirectory
+from training.recipe import Recipe
 
 MANIFEST = "manifest.json"
 
 
-@contextmanager
-def clear_disk_errors(run_directory: Path) -> Iterator[None]:
+def disk_errors(run_directory: Path) -> AbstractContextManager[None]:
     """Turn a full or read-only disk into one sentence that says what is safe."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        newest = max((step for step, _ in saved_steps(run_directory)), default=None)
-        safe = "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
-        raise UserError(f"cannot write into {run_directory}: {error}; {safe}") from None
+    newest = max((step for step, _ in saved_steps(run_directory)), default=None)
+    safe = "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
+    return runs.directory.disk_errors(run_directory, safe)
 
 
 def write_model(directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
     """config.json, model.safetensors and the tokenizer."""
-    model.save_pretrained(directory)
+    with quiet():
+        model.save_pretrained(directory)
     try:
         tokenizer.save_pretrained(directory)
     except Exception as error:  # the class that the tokenizers library raises for a full disk
@@ -66,7 +67,7 @@ def save_step(
         UserError: the disk is full or read-only; earlier checkpoints are untouched.
     """
     directory, beside = run_directory / f"step-{step}", run_directory / f".step-{step}.tmp"
-    with clear_disk_errors(run_directory):
+    with disk_errors(run_directory):
         try:
             beside.mkdir()
             write_model(beside, model, tokenizer)
@@ -85,7 +86,7 @@ def save_step(
 def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
     """The finished model into the run's own directory, each file whole or absent; the manifest, last, says done."""
     beside = run_directory / ".final.tmp"
-    with clear_disk_errors(run_directory):
+    with disk_errors(run_directory):
         try:
             write_model(beside, model, tokenizer)
             write_manifest(beside)
@@ -94,12 +95,6 @@ def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: Pr
             sync_directory(run_directory)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def sync_files(directory: Path) -> None:
-    for file in directory.iterdir():
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
 
 
 def write_manifest(directory: Path) -> None:
@@ -124,21 +119,22 @@ def damage(directory: Path) -> str | None:
         return f"{MANIFEST} is missing or damaged"
 
 
-def is_finished(run_directory: Path) -> bool:
-    """Whether the run's final model is there, whole."""
-    return (run_directory / MANIFEST).exists() and damage(run_directory) is None
-
-
 def saved_steps(run_directory: Path) -> list[tuple[int, Path]]:
     """The checkpoints of a run as (step, directory), in no order, intact or not."""
     names = ((re.fullmatch(r"step-(\d+)", path.name), path) for path in run_directory.glob("step-*"))
     return [(int(match[1]), path) for match, path in names if match]
 
 
-def remove_unfinished(run_directory: Path) -> None:
-    """What a run that was killed while it wrote has left behind."""
-    for path in run_directory.glob(".*.tmp"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+def newest_run(output_dir: Path) -> Path:
+    """The run under a directory whose final model was written last.
+
+    Raises:
+        UserError: there is none.
+    """
+    finished = [file.parent for file in output_dir.glob(f"*/{MANIFEST}")]
+    if not finished:
+        raise UserError(f"{output_dir} holds no finished run of pretrain.py; name a checkpoint by --checkpoint")
+    return max(finished, key=lambda run: (run / MANIFEST).stat().st_mtime_ns)
 
 
 def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | None:
@@ -151,7 +147,7 @@ def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | No
         if problem is None:
             return directory
         aside = directory.with_name(f"damaged-{directory.name}")
-        with clear_disk_errors(run_directory):
+        with disk_errors(run_directory):
             if aside.exists():
                 shutil.rmtree(aside)
             directory.rename(aside)
@@ -170,9 +166,12 @@ def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     }
 
 
-def load_step(directory: Path, model: SparseLTForPreTraining, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Load a checkpoint's weights and optimiser state in place; returns what `save_step` was given, plus `step`."""
-    model.load_state_dict(read_safetensors(directory / "model.safetensors"))
+def load_step(
+    directory: Path, model: SparseLTForPreTraining, optimizer: torch.optim.Optimizer
+) -> tuple[int, dict[str, Any]]:
+    """Load a checkpoint's weights and optimiser state in place; returns its step and what `save_step` was given."""
+    # strict=False: the second names of tied tensors are not stored
+    model.load_state_dict(read_safetensors(directory / "model.safetensors"), strict=False)
     tensors = read_safetensors(directory / "optimizer.safetensors")
     names = {parameter: name for name, parameter in model.named_parameters()}
     state_dict = optimizer.state_dict()
@@ -183,4 +182,24 @@ def load_step(directory: Path, model: SparseLTForPreTraining, optimizer: torch.o
         if f"{names[parameter]}/step" in tensors
     }
     optimizer.load_state_dict(state_dict)
-    return json.loads((directory / "training_state.json").read_text())
+    state = json.loads((directory / "training_state.json").read_text())
+    return state.pop("step"), state
+
+
+def where_to_start(run_directory: RunDirectory, recipe: Recipe, inputs: dict[str, Any]) -> tuple[Path | None, bool]:
+    """Record a new run, or find out how far one that was begun has come, and print it.
+
+    Returns:
+        the checkpoint to go on from; whether the run is finished.
+
+    Raises:
+        UserError: the run was made with something else, or is not to be resumed.
+    """
+    if not run_directory.begin(asdict(recipe), inputs, recipe.FREE, recipe.resume):
+        return None, False
+    if run_directory.finished and damage(recipe.directory) is None:
+        print(f"{recipe.directory} is finished; nothing to do")
+        return None, True
+    checkpoint = newest_intact(recipe.directory, print)
+    print(f"{recipe.directory} goes on after " + (checkpoint.name.replace("-", " ") if checkpoint else "step 0"))
+    return checkpoint, False

@@ -1,7 +1,5 @@
 """What a run leaves for people: a picture of its curves and a model card, both made from the files in its directory."""
 
-import json
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.errors import UserError
 from common.files import ROOT, write_atomically
+from common.plots import BLUE, STYLE, VERMILION, svg
+from runs import read_metrics, read_record
 
 CURVES = {
     "loss": "total loss",
@@ -28,39 +29,28 @@ CURVES = {
     "gradient_norm": "gradient norm",
     "learning_rate": "learning rate",
 }
-TRAINING, VALIDATION = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito (2008): told apart by everyone
 LARGEST = 1e300  # what is not below it (infinities, not-a-numbers) cannot be drawn
 MOST_POINTS = 400  # of a curve; a longer one is drawn by the means of neighbouring steps
-
-# For pictures that do not change from one writing to the next, with text that stays text.
-SVG_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "curves", "font.family": "sans-serif", "font.size": 8}
 
 HUB_NAMES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 
 Curve = list[tuple[int, float]]  # (step, value), steps ascending
 
 
-def read_metrics(path: Path) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """The curves in a run's metrics.jsonl: of training and of validation, by the names of `CURVES`.
+def curves(lines: list[dict[str, Any]]) -> tuple[dict[str, Curve], dict[str, Curve]]:
+    """The curves in a run's metrics, of training and of validation, by name, those of `CURVES` first.
 
-    A run that went on from a checkpoint may have written a step twice; the later line counts. Lines that are torn
-    or of another make, and values that are no finite number, are left out; an absent file holds no curves.
+    A run that went on from a checkpoint may have written a step twice; the later line counts. Values that are no finite
+    number are left out.
     """
-    training: dict[str, dict[int, float]] = {}
-    validation: dict[str, dict[int, float]] = {}
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            continue
-        for values, curves in ((record, training), (record.get("validation"), validation)):
-            for name in CURVES.keys() & (values if isinstance(values, dict) else {}).keys():
-                if isinstance(values[name], int | float) and abs(values[name]) < LARGEST:
-                    curves.setdefault(name, {})[record["step"]] = float(values[name])
-    return tuple({name: sorted(curve.items()) for name, curve in part.items()} for part in (training, validation))
+    training: dict[str, dict[int, float]] = {name: {} for name in CURVES}
+    validation: dict[str, dict[int, float]] = {name: {} for name in CURVES}
+    for line in lines:
+        for values, found in ((line, training), (line.get("validation"), validation)):
+            for name, value in (values if isinstance(values, dict) else {}).items():
+                if name != "step" and isinstance(value, int | float) and abs(value) < LARGEST:
+                    found.setdefault(name, {})[line["step"]] = float(value)
+    return tuple({name: sorted(c.items()) for name, c in part.items() if c} for part in (training, validation))
 
 
 def thinned(curve: Curve) -> Curve:
@@ -72,9 +62,9 @@ def thinned(curve: Curve) -> Curve:
 
 def draw_curve(axes: Axes, name: str, training: Curve, validation: Curve) -> None:
     """One measure over the steps: training as a line, validation as points on top."""
-    axes.plot(*zip(*thinned(training), strict=True) if training else ([], []), color=TRAINING, linewidth=1.3)
-    axes.plot(*zip(*validation, strict=True) if validation else ([], []), "o", color=VALIDATION, markersize=3)
-    axes.set_title(CURVES[name], fontsize=9)
+    axes.plot(*zip(*thinned(training), strict=True) if training else ([], []), color=BLUE, linewidth=1.3)
+    axes.plot(*zip(*validation, strict=True) if validation else ([], []), "o", color=VERMILION, markersize=3)
+    axes.set_title(CURVES.get(name, name), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.margins(x=0.02, y=0.08)
@@ -86,8 +76,8 @@ def draw_curve(axes: Axes, name: str, training: Curve, validation: Curve) -> Non
 
 
 def curves_figure(training: dict[str, Curve], validation: dict[str, Curve], columns: int = 4) -> Figure:
-    """Small multiples of every curve there is, in the order of `CURVES`."""
-    names = [name for name in CURVES if name in training or name in validation]
+    """Small multiples of every curve there is."""
+    names = list(dict.fromkeys([*training, *validation]))
     rows = max(1, -(-len(names) // columns))
     figure = Figure(figsize=(2.8 * columns, 2 * rows), layout="constrained")
     for i, name in enumerate(names, 1):
@@ -100,31 +90,13 @@ def curves_figure(training: dict[str, Curve], validation: dict[str, Curve], colu
     return figure
 
 
-def svg(figure: Figure, **options: Any) -> str:
-    """A figure as SVG text; `options` are those of matplotlib's `savefig`."""
-    with rc_context(SVG_STYLE):
-        buffer = BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, **options)
-    return buffer.getvalue().decode()
-
-
 def write_curves(run_directory: Path) -> Path:
-    """Draw RUN/metrics.jsonl as RUN/curves.svg. Any metrics will do, none included; see `read_metrics`."""
+    """Draw RUN/metrics.jsonl as RUN/curves.svg. Any metrics will do, none included."""
     path = Path(run_directory) / "curves.svg"
-    with rc_context(SVG_STYLE):
-        figure = curves_figure(*read_metrics(path.with_name("metrics.jsonl")))
+    with rc_context(STYLE):
+        figure = curves_figure(*curves(read_metrics(path.parent)))
     write_atomically(path, svg(figure))
     return path
-
-
-def read_run(run_directory: Path) -> dict:
-    """RUN/run.json, the record of how a run was started, in which `arguments` is always a dictionary."""
-    try:
-        record = json.loads((run_directory / "run.json").read_text(errors="replace"))
-    except (OSError, ValueError):
-        record = None
-    record = record if isinstance(record, dict) else {}
-    return record if isinstance(record.get("arguments"), dict) else record | {"arguments": {}}
 
 
 def last_step(*parts: dict[str, Curve]) -> int | None:
@@ -142,7 +114,7 @@ def front_matter(name: str, arguments: dict, measures: dict[str, float]) -> str:
             dataset_type=Path(str(data)).stem or "text",
             dataset_name=f"validation part of {data}",
             metric_type=measure,
-            metric_name=CURVES[measure],
+            metric_name=CURVES.get(measure, measure),
             metric_value=value,
         )
         for measure, value in measures.items()
@@ -170,10 +142,13 @@ def write_model_card(run_directory: Path) -> Path:
     tell is left out.
     """
     run_directory = Path(run_directory).absolute()
-    record = read_run(run_directory)
+    try:
+        record = read_record(run_directory)
+    except UserError:
+        record = {"arguments": {}, "inputs": {}}
     arguments = record["arguments"]
-    training, validation = read_metrics(run_directory / "metrics.jsonl")
-    measures = {name: validation[name][-1][1] for name in CURVES if name in validation}
+    training, validation = curves(read_metrics(run_directory))
+    measures = {name: curve[-1][1] for name, curve in validation.items()}
     environment = Environment(
         loader=PackageLoader("training", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -188,7 +163,7 @@ def write_model_card(run_directory: Path) -> Path:
         typed=bool(training.keys() & {"sparsity_loss", "kl_loss", "reconstruction_loss"}),
         step=last_step(training, validation),
         validation_step=last_step(validation),
-        measures=[(CURVES[name], value) for name, value in measures.items()],
+        measures=[(CURVES.get(name, name), value) for name, value in measures.items()],
         curves=(run_directory / "curves.svg").is_file(),
     )
     path = run_directory / "README.md"

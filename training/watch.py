@@ -1,50 +1,9 @@
-"""Training that goes wrong: numbers that are not finite, types that collapse, and signals to stop."""
+"""Training that goes wrong: types that collapse, and signals to stop."""
 
-import json
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
-
-import torch
-from torch import Tensor
-
-from common.errors import UserError
-from common.files import write_atomically
-
-
-class FiniteWatch:
-    """Remembers on the device, without waiting for it, the first step whose figures are not finite."""
-
-    def __init__(self, names: Sequence[str], device: torch.device):
-        self.names = names
-        self.step = torch.full((), -1, device=device)
-        self.figures = torch.zeros(len(names), dtype=torch.float64, device=device)
-
-    def look(self, step: int, figures: Tensor) -> None:
-        """`figures` is (N,), in the order of the names."""
-        first = (self.step < 0) & ~figures.isfinite().all()
-        self.step = torch.where(first, step, self.step)
-        self.figures = torch.where(first, figures, self.figures)
-
-    def check(self, run_directory: Path, lines_of: Callable[[int], list[int]]) -> None:
-        """Stop the run if a step went wrong, leaving `non_finite.json` with the batch's line numbers for replay.
-
-        Raises:
-            UserError: a figure was not finite.
-        """
-        step = int(self.step)
-        if step < 0:
-            return
-        figures = ", ".join(f"{name} {value:g}" for name, value in zip(self.names, self.figures.tolist(), strict=True))
-        file = run_directory / "non_finite.json"
-        write_atomically(file, json.dumps({"step": step + 1, "figures": figures, "corpus_lines": lines_of(step)}))
-        raise UserError(
-            f"step {step + 1} is not finite: {figures}; the batch's corpus lines are in {file}, "
-            "and earlier checkpoints are intact"
-        )
 
 
 class CollapseWatch:
@@ -76,12 +35,6 @@ class CollapseWatch:
         if self.in_a_row < self.PATIENCE:
             return None
         return f"{problem} ({100 * share_typed:.1f}% of the tokens typed, type perplexity {type_perplexity:.2f})"
-
-
-def ignore_stop_signals(worker: int) -> None:
-    """For processes that prepare batches: they too get a Ctrl-C, but must live until the step is finished."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 class StopSignal:

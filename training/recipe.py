@@ -1,0 +1,95 @@
+"""The recipe of pre-training: pretrain.py's flags, whose defaults are the paper's."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from common.errors import UserError
+from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, Weight, flag, parse
+
+# MiniLM's MLM head is new and its embeddings were tuned for sentence similarity: at the paper's rates, made for
+# BERT-base, it hardly moves in a few thousand steps.
+MINILM = {"learning_rate": 1e-3, "encoder_learning_rate": 5e-4, "warmup_steps": 20}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a pre-training run is made with."""
+
+    name: str = flag(help="name of the run; its results go to OUTPUT_DIR/NAME")
+    output_dir: Path = flag(Path("checkpoints"), "directory of all runs")
+    model: str = flag("bert-base-uncased", "encoder: hub id, local directory, or `minilm`")
+    data: str = flag("voa_corpus", "corpus: NAME of data/NAME.txt, a text file, `lee_news`, `wiki_sample`, or a hub id")
+    text_column: str = flag("text", "column of a hub data set that holds the sentences")
+    alpha: Weight = flag(0.05, "weight of the reconstruction loss")
+    beta: Weight = flag(0.05, "weight of the sparsity loss")
+    gamma: Weight = flag(0.1, "weight of the KL loss; all three 0: masked language modelling alone")
+    kl_form: Literal["exponential", "plain"] = flag("exponential", "1 - exp(-KL), or the paper's KL")
+    temperature_decay: Share = flag(3e-5, "share by which the typer's temperature falls each step")
+    num_types: Count = flag(64, "latent types, `not typed` included")
+    max_steps: Count = flag(100_000, "optimiser steps")
+    batch_size: Count = flag(32, "sentences a step, over all processes")
+    gradient_accumulation_steps: Count = flag(1, "batches a step")
+    max_length: Length = flag(128, "longest sentence in tokens; longer ones are cut")
+    learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (1e-3 for minilm)")
+    encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-4 for minilm)")
+    warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (20 for minilm)")
+    weight_decay: Weight = flag(0.01, "AdamW's decay, except of biases and LayerNorms")
+    max_grad_norm: Positive = flag(1.0, "norm to which the gradient is clipped")
+    seed: Seed = flag(61820, "seed of everything random")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = flag("auto", "precision; auto: by hardware")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
+    compile: bool = flag(False, "whether to torch.compile the model (GPUs)")
+    num_workers: CountOrZero | None = flag(None, "processes that prepare batches (default: 0 on CPU, 4 on GPU)")
+    logging_steps: Count = flag(10, "steps between lines in metrics.jsonl")
+    eval_steps: Count = flag(1000, "steps between validations")
+    save_steps: Count = flag(1000, "steps between checkpoints")
+    keep_last: Count = flag(2, "checkpoints to keep")
+    validation_fraction: Share = flag(0.02, "share of the sentences that is held out")
+    eval_sentences: Count = flag(512, "largest number of held-out sentences to validate on")
+    resume: bool = flag(True, "whether to go on with the run that the directory holds; --no_resume refuses it")
+
+    # What does not touch the numbers a run computes, or is recorded by what it resolved to: a resumed run may change
+    # it.
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        [
+            "name",
+            "output_dir",
+            "model",
+            "data",
+            "text_column",
+            "mixed_precision",
+            "device",
+            "compile",
+            "num_workers",
+            "save_steps",
+            "keep_last",
+            "resume",
+        ]
+    )
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise UserError(f"--name {self.name!r}: letters, digits, `.`, `_` and `-` only, a letter or digit first")
+        if not 0 < self.validation_fraction < 1:
+            raise UserError(f"--validation_fraction {self.validation_fraction}: must lie between 0 and 1")
+
+    @property
+    def mlm_only(self) -> bool:
+        """Whether this is masked language modelling alone, without typer and decoder."""
+        return self.alpha == self.beta == self.gamma == 0
+
+    @property
+    def directory(self) -> Path:
+        """Where the run's results go."""
+        return self.output_dir / self.name
+
+
+def read_recipe(argv: list[str], description: str | None = None) -> Recipe:
+    """The recipe of a command line; `--model minilm` has defaults of its own."""
+
+    def defaults(given: Any) -> dict[str, Any]:
+        return MINILM if given.model == "minilm" else {}
+
+    return parse(Recipe, argv, description, defaults)
