@@ -28,12 +28,12 @@ from runs import RunDirectory
 from training import checkpoints
 from training.log import RunLog
 from training.meter import Meter
-from training.optimisation import linear_schedule, make_optimizer, set_learning_rate, temperature
+from training.optimisation import make_optimizer, ramp, set_learning_rate, temperature
 from training.preflight import check_disk, memory_warning
 from training.recipe import Recipe, read_recipe
 from training.report import write_curves, write_model_card
 from training.validation import validate
-from training.watch import CollapseWatch, StopSignal
+from training.watch import CollapseWatch, DeadTypeWatch, StopSignal
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -125,12 +125,10 @@ def main(argv: list[str]) -> None:
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
     inputs = {"corpus": corpus_sha256, "encoder": fingerprint(plain_model.encoder)}
     inputs["precision"] = accelerator.mixed_precision
-    model, optimizer = accelerator.prepare(plain_model, optimizer)
-    if recipe.compile:
-        model.compile(dynamic=True)
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
     start, meter = 0, Meter(device, scaled=accelerator.scaler is not None)
+    collapse_watch, type_watch = CollapseWatch(), DeadTypeWatch(recipe.num_types, device)
     found = checkpoints.where_to_start(run_directory, recipe, inputs) if run_directory else (None, False)
     checkpoint, finished = broadcast_object_list([*found])
     if finished:
@@ -138,16 +136,20 @@ def main(argv: list[str]) -> None:
     if checkpoint is not None:
         start, state = checkpoints.load_step(checkpoint, plain_model, optimizer)
         meter.load_state(state["meter"])
+        type_watch.last_seen += torch.tensor(state["types"], device=device)
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
 
     # --- what feeds and watches the loop --------------------------------------------------------------------------
     accumulation = recipe.gradient_accumulation_steps
     rank = accelerator.process_index
-    batches = Batches(training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size)
+    batches = Batches(
+        training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size,
+        mlm_probability=recipe.mlm_probability,
+    )  # fmt: skip
     loader = batch_loader(batches, start * accumulation, recipe.max_steps * accumulation, device, recipe.num_workers)
     log = RunLog(recipe.directory, accelerator, resumed_after=start)
-    collapse_watch, stop, stopping = CollapseWatch(), StopSignal(), False
+    stop, stopping = StopSignal(), False
     progress = tqdm(
         total=recipe.max_steps, initial=start, desc=recipe.name, unit="step", disable=not accelerator.is_main_process
     )
@@ -167,19 +169,30 @@ def main(argv: list[str]) -> None:
         if accelerator.is_main_process:
             log.sync()
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-            state = {"meter": meter.state(), "scaler": scaler}
+            state = {"meter": meter.state(), "types": type_watch.last_seen.tolist(), "scaler": scaler}
             checkpoints.save_step(recipe.directory, step, plain_model, tokenizer, optimizer, state, recipe.keep_last)
 
     # --- loop -----------------------------------------------------------------------------------------------------
     if start == 0:
         validation(0)
-    model.train()
+    model = plain_model.train()
     done, upcoming = start, iter(loader)
     weights = {"mlm": 1.0, "reconstruction": recipe.alpha, "sparsity": recipe.beta, "kl": recipe.gamma}
     for step in range(start, recipe.max_steps):
-        share = linear_schedule(step, recipe.warmup_steps, recipe.max_steps)
-        learning_rate = set_learning_rate(optimizer, share)
-        tau = temperature(step, recipe.temperature_decay)
+        frozen = step < recipe.frozen_steps
+        if step in (start, recipe.frozen_steps):
+            plain_model.freeze_encoder(frozen)
+            accelerator.free_memory()  # DistributedDataParallel must be made anew for other parameters
+            model, optimizer = accelerator.prepare(plain_model, optimizer)
+            if recipe.compile:
+                model.compile(dynamic=True)
+        rates = set_learning_rate(
+            optimizer, step, recipe.lr_schedule, recipe.warmup_steps, recipe.frozen_steps, recipe.max_steps
+        )
+        tau = temperature(
+            step, recipe.max_steps, recipe.temperature_start, recipe.temperature_end, recipe.temperature_share
+        )
+        weights["sparsity"] = recipe.beta * ramp(step, recipe.sparsity_ramp * recipe.max_steps)
         for number in range(step * accumulation, (step + 1) * accumulation):
             batch = {key: tensor.to(device, non_blocking=True) for key, tensor in next(upcoming).items()}
             if recipe.mlm_only:
@@ -190,6 +203,8 @@ def main(argv: list[str]) -> None:
                 loss = sum(weights[name] * value for name, value in output.losses.items())
                 accelerator.backward(loss)
                 meter.add({"loss": loss} | output.named_scalars(), 1 / accumulation)
+                if not recipe.mlm_only:
+                    type_watch.look(step, output.type_ids, batch["attention_mask"])
                 if accelerator.sync_gradients:
                     meter.end_step(step, accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm))
                 optimizer.step()
@@ -205,11 +220,17 @@ def main(argv: list[str]) -> None:
             stopping = accelerator.reduce(torch.tensor(stop.number, device=device)).item() > 0
         if logging:
             meter.check(recipe.directory, corpus_lines)
-            means = meter.means() | {"tau": tau, "learning_rate": learning_rate}
+            means = meter.means() | {"tau": tau, **rates, "encoder_frozen": int(frozen)}
+            if not recipe.mlm_only:
+                means["dead_types"] = len(dead := type_watch.dead(done, accelerator))
+                for problem in (
+                    collapse_watch.look(means["share_typed"], means["type_perplexity"]),
+                    type_watch.warning(dead),
+                ):
+                    if problem:
+                        log.print(f"warning: step {done}: {problem}")
             progress.set_postfix({name: f"{value:.3g}" for name, value in means.items() if "loss" in name})
             log.write(done, means)
-            if not recipe.mlm_only and (problem := collapse_watch.look(means["share_typed"], means["type_perplexity"])):
-                log.print(f"warning: step {done}: {problem}")
         if last or done % recipe.eval_steps == 0:
             validation(done)
         if last or stopping or done % recipe.save_steps == 0:

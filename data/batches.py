@@ -12,13 +12,11 @@ from transformers import PreTrainedTokenizerBase
 from encoders import IGNORED, collate, pack
 from encoders.packing import sentence_numbers
 
-MLM_PROBABILITY = 0.15
-
 
 def mask_tokens(
-    input_ids: np.ndarray, tokenizer: PreTrainedTokenizerBase, generator: np.random.Generator
+    input_ids: np.ndarray, tokenizer: PreTrainedTokenizerBase, generator: np.random.Generator, probability: float = 0.15
 ) -> tuple[np.ndarray, np.ndarray]:
-    """BERT's masking: 15% of the tokens are selected, of which 80% become [MASK], 10% another token, 10% stay.
+    """BERT's masking: a share of the tokens, 15%, is selected, of which 80% become [MASK], 10% another token, 10% stay.
 
     Args:
         input_ids: (T,) one sentence; its special tokens are never selected.
@@ -27,7 +25,7 @@ def mask_tokens(
         masked ids (T,); labels (T,), the original id of selected tokens, -100 elsewhere.
     """
     ordinary = ~np.isin(input_ids, tokenizer.all_special_ids)
-    selected = ordinary & (generator.random(len(input_ids)) < MLM_PROBABILITY)
+    selected = ordinary & (generator.random(len(input_ids)) < probability)
     fate = generator.random(len(input_ids))
     another = generator.integers(len(tokenizer), size=len(input_ids))
     masked = np.where(selected & (fate < 0.8), tokenizer.mask_token_id, input_ids)
@@ -46,6 +44,7 @@ class Batches(torch.utils.data.Dataset):
         dataset: with a column `input_ids`.
         batch_size: sentences of a global batch.
         seed: of the order and the masking.
+        mlm_probability: see `mask_tokens`.
         rank, world_size: this process takes the sentences rank, rank + world_size, ... of each batch.
         packed: several sentences a row (see `pack`) or one, padded to the longest.
     """
@@ -60,9 +59,11 @@ class Batches(torch.utils.data.Dataset):
         rank: int = 0,
         world_size: int = 1,
         packed: bool = True,
+        mlm_probability: float = 0.15,
     ):
         self.dataset, self.tokenizer, self.max_length, self.packed = dataset, tokenizer, max_length, packed
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.mlm_probability = mlm_probability
         self._epoch: int | None = None
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -88,7 +89,7 @@ class Batches(torch.utils.data.Dataset):
         sentences = [np.array(ids) for ids in self.dataset[[rows[slot] for slot in slots]]["input_ids"]]
         masked, labels = zip(
             *(
-                mask_tokens(ids, self.tokenizer, np.random.default_rng([self.seed, step, slot]))
+                mask_tokens(ids, self.tokenizer, np.random.default_rng([self.seed, step, slot]), self.mlm_probability)
                 for slot, ids in zip(slots, sentences, strict=True)
             ),
             strict=True,

@@ -72,6 +72,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     input_modalities = ("text",)
     _supports_sdpa = True
+    encoder_frozen = False
 
     def __init__(self, config: SparseLTConfig):
         super().__init__(config)
@@ -113,6 +114,18 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     @property
     def encoder(self) -> PreTrainedModel:
         return self.plain.base_model
+
+    def freeze_encoder(self, frozen: bool) -> None:
+        """Freeze the encoder, word embeddings included, or let it learn. Frozen it has no gradient and no dropout."""
+        self.encoder_frozen = frozen
+        self.encoder.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "SparseLTForPreTraining":
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.plain.get_input_embeddings()

@@ -66,7 +66,8 @@ class VocabularyCrossEntropy(Function):
         block = max(1, (2**23 if device == "cpu" else 2**29) // vocabulary)
         buffer = hidden.new_empty(min(block, len(hidden)), math.ceil(vocabulary / 64) * 64)
         total = torch.zeros((), device=hidden.device)
-        grad_hidden, grad_weight, grad_bias = torch.empty_like(hidden), torch.zeros_like(words), torch.zeros_like(bias)
+        grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
+        grad_weight = torch.zeros_like(words) if context.needs_input_grad[1] else None  # frozen word embeddings
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
@@ -83,7 +84,8 @@ class VocabularyCrossEntropy(Function):
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
             gradient = gradient.to(dtype)[:, :vocabulary]
             torch.mm(gradient, words, out=grad_hidden[rows])
-            grad_weight.addmm_(gradient.T, hidden[rows])
+            if grad_weight is not None:
+                grad_weight.addmm_(gradient.T, hidden[rows])
             grad_bias += gradient.sum(0)
         context.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
@@ -91,8 +93,10 @@ class VocabularyCrossEntropy(Function):
     @staticmethod
     def backward(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         # In place: the weights' gradient is large. Autograd refuses to go back a second time.
-        grad_hidden, grad_weight, grad_bias = (gradient.mul_(upstream) for gradient in context.saved_tensors)
-        return grad_hidden, grad_weight.to(grad_bias.dtype), grad_bias, None
+        grad_hidden, grad_weight, grad_bias = context.saved_tensors
+        if grad_weight is not None:
+            grad_weight = grad_weight.mul_(upstream).to(grad_bias.dtype)
+        return grad_hidden.mul_(upstream), grad_weight, grad_bias.mul_(upstream), None
 
 
 def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:

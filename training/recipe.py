@@ -26,15 +26,21 @@ class Recipe:
     beta: Weight = flag(0.05, "weight of the sparsity loss")
     gamma: Weight = flag(0.1, "weight of the KL loss; all three 0: masked language modelling alone")
     kl_form: Literal["exponential", "plain"] = flag("exponential", "1 - exp(-KL), or the paper's KL")
-    temperature_decay: Share = flag(3e-5, "share by which the typer's temperature falls each step")
+    temperature_start: Positive = flag(5.0, "temperature of the typer's Gumbel-softmax at first")
+    temperature_end: Positive = flag(0.5, "temperature to which it falls")
+    temperature_share: Share = flag(0.7675, "share of the run over which it falls")
+    sparsity_ramp: Share = flag(0.0, "share of the run over which the sparsity loss' weight rises from 0")
     num_types: Count = flag(64, "latent types, `not typed` included")
     max_steps: Count = flag(100_000, "optimiser steps")
     batch_size: Count = flag(32, "sentences a step, over all processes")
     gradient_accumulation_steps: Count = flag(1, "batches a step")
+    mlm_probability: Share = flag(0.15, "share of the tokens that are selected for masked language modelling")
     max_length: Length = flag(128, "longest sentence in tokens; longer ones are cut")
     learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (1e-3 for minilm)")
     encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-4 for minilm)")
     warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (20 for minilm)")
+    lr_schedule: Literal["linear", "wsd"] = flag("linear", "warm-up and linear decay, or warm-up, stable, decay")
+    frozen_steps: CountOrZero = flag(0, "first steps, in which the encoder is frozen and only what is new learns")
     weight_decay: Weight = flag(0.01, "AdamW's decay, except of biases and LayerNorms")
     max_grad_norm: Positive = flag(1.0, "norm to which the gradient is clipped")
     seed: Seed = flag(61820, "seed of everything random")
@@ -74,6 +80,10 @@ class Recipe:
             raise UserError(f"--name {self.name!r}: letters, digits, `.`, `_` and `-` only, a letter or digit first")
         if not 0 < self.validation_fraction < 1:
             raise UserError(f"--validation_fraction {self.validation_fraction}: must lie between 0 and 1")
+        if not 0 < self.mlm_probability < 1:
+            raise UserError(f"--mlm_probability {self.mlm_probability}: must lie between 0 and 1")
+        if self.temperature_share == 0:
+            raise UserError("--temperature_share 0.0: must be above 0")
 
     @property
     def mlm_only(self) -> bool:

@@ -5,6 +5,10 @@ import signal
 import time
 from types import FrameType
 
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
 
 class CollapseWatch:
     """Says once that the types have come to say nothing and have stayed so for some looks.
@@ -35,6 +39,32 @@ class CollapseWatch:
         if self.in_a_row < self.PATIENCE:
             return None
         return f"{problem} ({100 * share_typed:.1f}% of the tokens typed, type perplexity {type_perplexity:.2f})"
+
+
+class DeadTypeWatch:
+    """Knows when each type last took a token, on the device, and says once that some have taken none for long."""
+
+    PATIENCE = 200  # steps
+
+    def __init__(self, num_types: int, device: torch.device):
+        self.last_seen = torch.zeros(num_types, dtype=torch.long, device=device)  # (C,) step, from 1
+        self.told = False
+
+    def look(self, step: int, type_ids: Tensor, attention_mask: Tensor) -> None:
+        """Note the types of a batch in a step (from 0); both (B, T). Padding counts as type 0, which is none."""
+        self.last_seen.scatter_(0, type_ids.where(attention_mask > 0, 0).flatten(), step + 1)
+
+    def dead(self, done: int, accelerator: Accelerator) -> list[int]:
+        """The types that took no token in the last `PATIENCE` of the steps done, in any process."""
+        last_seen = accelerator.gather(self.last_seen).view(accelerator.num_processes, -1).amax(0)  # (C,)
+        return [t for t, seen in enumerate(last_seen.tolist()) if t and done - seen >= self.PATIENCE]
+
+    def warning(self, dead: list[int]) -> str | None:
+        """A sentence the first time that there are dead types, else None."""
+        if self.told or not dead:
+            return None
+        self.told = True
+        return f"{len(dead)} types took no token in the last {self.PATIENCE} steps: {', '.join(map(str, dead))}"
 
 
 class StopSignal:
