@@ -5,17 +5,19 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel
 
 from common.errors import UserError
 from evaluations.latent_types.agreement import (
     CONTROL_SEEDS,
     LabelledTokens,
     agreement,
-    latent_types,
     load_labelled,
     measure,
-    read_labelled,
+    plain_states,
 )
+from evaluations.latent_types.typed_corpus import types_of
 
 FILE = "officials\tO\nparis\tlocation-GPE\n\n\nhe\tO\nwon\tO\n.\tO\n\nthe\tO\nminister\tperson\nparis\tlocation-GPE"
 
@@ -28,22 +30,7 @@ def labelled_file(tmp_path):
 
 
 def tokens_of(labels: list[str]) -> LabelledTokens:
-    return LabelledTokens([], [], np.array(labels))
-
-
-def test_reading(labelled_file):
-    assert [(line, words) for line, words, _ in read_labelled(labelled_file)] == [
-        (1, ["officials", "paris"]),
-        (5, ["he", "won", "."]),
-        (9, ["the", "minister", "paris"]),
-    ]
-
-
-@pytest.mark.parametrize("line", ["paris location", "paris\tlocation\tGPE", "paris\t", "\tO"])
-def test_a_line_of_another_format_is_named(tmp_path, line):
-    (tmp_path / "bad.txt").write_text(f"he\tO\n{line}\n")
-    with pytest.raises(UserError, match=r"bad\.txt, line 2"):
-        list(read_labelled(tmp_path / "bad.txt"))
+    return LabelledTokens([], np.array(labels))
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "he\tO\nwon\tO\n", "he\tperson\n"])
@@ -56,10 +43,9 @@ def test_a_file_without_two_entity_types_is_refused(tmp_path, tiny_tokenizer, te
 def test_a_word_counts_by_its_first_piece(labelled_file, tiny_tokenizer):
     labelled_file.write_text("qqq\tperson\nparis\tlocation\n")  # `qqq` is three pieces
     tokens = load_labelled(labelled_file, tiny_tokenizer, 64, 10, seed=0)
-    assert tiny_tokenizer.convert_ids_to_tokens(tokens.sentences[0]) == [
-        "[CLS]", "q", "##q", "##q", "paris", "[SEP]",
-    ]  # fmt: skip
-    assert tokens.places[0].tolist() == [1, 4]
+    (sentence,) = tokens.sentences
+    assert tiny_tokenizer.convert_ids_to_tokens(sentence.ids) == ["[CLS]", "q", "##q", "##q", "paris", "[SEP]"]
+    assert sentence.first == [1, 4]
     assert tokens.labels.tolist() == ["person", "location"]
 
 
@@ -109,8 +95,22 @@ def test_both_controls(labelled_file, tiny_model, tiny_tokenizer, tiny_encoder):
     results = agreement(tiny_model, tiny_tokenizer, tokens, str(tiny_encoder), seed=0)
     trained, random, kmeans = results
     assert [len(result.runs) for result in results] == [1, CONTROL_SEEDS, CONTROL_SEEDS]
-    own = latent_types(tiny_model, tiny_tokenizer, tokens, "typing")
-    assert trained.runs == [measure(own, tokens, True)]
+    assert trained.runs == [measure(types_of(tiny_model, tokens.sentences), tokens, True)]
     assert trained.deviation("purity") is None and random.deviation("purity") is not None
     assert kmeans.mean("ratio") is None and "3 clusters" in kmeans.name
     assert agreement(tiny_model, tiny_tokenizer, tokens, str(tiny_encoder), seed=0) == results
+
+
+def test_states_are_those_that_transformers_computes(labelled_file, tiny_tokenizer, tiny_encoder):
+    tokens = load_labelled(labelled_file, tiny_tokenizer, 64, 10, seed=0)
+    states = plain_states(str(tiny_encoder), tiny_tokenizer, tokens, torch.device("cpu"))
+    bert = AutoModel.from_pretrained(tiny_encoder)
+    with torch.no_grad():
+        alone = [bert(torch.tensor([s.ids])).last_hidden_state[0, s.first] for s in tokens.sentences]
+    assert states == pytest.approx(torch.cat(alone).numpy(), abs=1e-5)
+
+
+def test_a_plain_encoder_of_another_vocabulary_is_refused(labelled_file, tiny_model, tiny_tokenizer):
+    tokens = load_labelled(labelled_file, tiny_tokenizer, 64, 10, seed=0)
+    with pytest.raises(UserError, match="`minilm` and the checkpoint have different vocabularies"):
+        agreement(tiny_model, tiny_tokenizer, tokens, "minilm", seed=0)

@@ -8,10 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from checkpoint_cases import edit_config
 
 from common.errors import UserError
 from evaluations.latent_types import explore
-from evaluations.latent_types.page import LARGEST_PAGE, render, typed_runs
+from evaluations.latent_types.page import LARGEST_PAGE, curve_pictures, render, typed_runs
 from evaluations.latent_types.typed_corpus import TypedCorpus
 from model import load_autoencoder
 
@@ -63,7 +64,7 @@ def test_tables_agree_with_each_other(page, found):
         assert len(own) == int(row["words"]) and sum(int(word["count"]) for word in own) == int(row["tokens"])
 
 
-def test_the_page_shows_the_tables_figures(page, found):
+def test_the_page_shows_the_tables_numbers(page, found):
     html = (page / "index.html").read_text()
     for name in ("Agreement with annotated entities", "k-means, ", "random encoder and typer", "Curves of the run"):
         assert name in html
@@ -106,6 +107,27 @@ def test_a_page_of_monstrous_sentences_stays_small():
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(UserError, match=message):
         explore.main(arguments)
+
+
+def test_a_published_checkpoint_takes_the_tokenizer_that_it_names(published, tiny_encoder, sentences, tmp_path):
+    (tmp_path / "corpus.txt").write_text("\n".join(sentences))
+    arguments = ["--checkpoint", str(published), "--data", str(tmp_path / "corpus.txt"), "--device", "cpu"]
+    with pytest.raises(UserError, match=r"has no tokenizer and names none; .*--tokenizer"):
+        explore.main(arguments)
+    explore.main([*arguments, "--tokenizer", str(tiny_encoder), "--output", str(tmp_path / "by_flag")])
+    edit_config(published, _name_or_path=str(tiny_encoder))
+    explore.main([*arguments, "--output", str(tmp_path / "by_name")])
+    by_flag, by_name = ((tmp_path / name / "words.csv").read_text() for name in ("by_flag", "by_name"))
+    assert by_flag == by_name and ",paris," in by_name and "[UNK]" not in by_name
+    with pytest.raises(UserError, match="the tokenizer has 30,522 entries but the encoder embeds"):
+        explore.main([*arguments, "--tokenizer", "minilm"])
+
+
+def test_curves_of_any_name(tmp_path):
+    name = 'loss of "x" <b>'
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "loss": 3.0, name: 2.0}))
+    known, other = curve_pictures(tmp_path)
+    assert 'aria-label="total loss"' in known and 'aria-label="loss of &#34;x&#34; &lt;b&gt;"' in other
 
 
 def test_labels_without_a_plain_encoder_are_a_mistake(page, tmp_path):

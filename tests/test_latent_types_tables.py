@@ -1,4 +1,4 @@
-"""The tables of a typed corpus against figures worked out by hand, and the typing against one sentence at a time."""
+"""The tables of a typed corpus against numbers worked out by hand, and the typing against one sentence at a time."""
 
 import math
 
@@ -98,6 +98,8 @@ def test_share_typed_by_position():
 
 
 def test_batches_type_as_single_sentences_do(tiny_model, tiny_tokenizer, sentences, tmp_path):
+    torch.manual_seed(0)
+    torch.nn.init.normal_(tiny_model.typer.weight)  # so that some tokens are typed and some are not
     (tmp_path / "corpus.txt").write_text("\n\n".join(sentences * 9) + "\n")
     lines, ids = draw_sentences(str(tmp_path / "corpus.txt"), tiny_tokenizer, 64, 1000, seed=0)
     corpus = type_corpus(tiny_model, tiny_tokenizer, lines, ids)

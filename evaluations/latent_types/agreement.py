@@ -1,6 +1,5 @@
 """Do latent types agree with entity types that people annotated, and more than they would by the architecture alone?"""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +8,12 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, v_measure_score
 from sklearn.metrics.cluster import contingency_matrix
-from transformers import AutoModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from common.encoders import encoder_path
 from common.errors import UserError
-from common.text import read_lines
-from evaluations.latent_types.typed_corpus import batches, type_sentences
+from encoders import Encoded, WordPieces, load_encoder, token_states
+from evaluations.few_shot.data import read_columns
+from evaluations.latent_types.typed_corpus import types_of
 from model import SparseLTForPreTraining
 
 OUTSIDE = "O"
@@ -51,39 +50,12 @@ class Result:
         return None if None in values or len(values) < 2 else float(np.std(values, ddof=1))
 
 
-def read_labelled(path: str | Path) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Sentences of a two-column file (`word TAB label`, a blank line between sentences).
-
-    Yields:
-        the line a sentence begins at, its words, its labels.
-
-    Raises:
-        UserError: a line has not exactly two columns, or the file cannot be read.
-    """
-    words: list[str] = []
-    labels: list[str] = []
-    number = 0
-    for number, line in enumerate(read_lines(path), 1):
-        if line.strip():
-            columns = line.split("\t")
-            if len(columns) != 2 or not all(column.strip() for column in columns):
-                raise UserError(f"{path}, line {number}: expected `word TAB label`, found {len(columns)} column(s)")
-            words.append(columns[0])
-            labels.append(columns[1].strip())
-        elif words:
-            yield number - len(words), words, labels
-            words, labels = [], []
-    if words:
-        yield number - len(words) + 1, words, labels
-
-
 @dataclass
 class LabelledTokens:
-    """N sentences as ids, and the one token of each of the K words that stands for it: its first word piece."""
+    """The word pieces of some sentences, and the gold labels of their K words; a word's first piece stands for it."""
 
-    sentences: list[list[int]]
-    places: list[np.ndarray]  # per sentence, where in its ids the words begin
-    labels: np.ndarray  # (K,) gold labels, strings
+    sentences: list[Encoded]
+    labels: np.ndarray  # (K,) strings
 
     @property
     def entity(self) -> np.ndarray:
@@ -92,27 +64,23 @@ class LabelledTokens:
 
 
 def load_labelled(
-    path: str | Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int
+    path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int
 ) -> LabelledTokens:
-    """At most so many sentences of a labelled file, drawn without replacement.
+    """At most so many sentences of a file of `word TAB label` lines, drawn without replacement.
 
-    Words behind `max_length`, and those of which the tokenizer makes nothing, are left out.
+    Words behind `max_length` are left out.
 
     Raises:
         UserError: the file is not in the format, or no drawn sentence has an entity of two different types.
     """
-    read = list(read_labelled(path))
+    read = list(read_columns(path))
     if not read:
         raise UserError(f"{path} holds no labelled sentence")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(read))[:most])
-    encoded = tokenizer([read[i][1] for i in drawn], is_split_into_words=True, truncation=True, max_length=max_length)
-    places, labels = [], []
-    for row, i in enumerate(drawn):
-        word_of_token = encoded.word_ids(row)
-        first = [t for t, w in enumerate(word_of_token) if w is not None and w != word_of_token[t - 1]]
-        places.append(np.array(first, dtype=int))
-        labels += [read[i][2][word_of_token[t]] for t in first]
-    tokens = LabelledTokens(encoded["input_ids"], places, np.array(labels))
+    drawn = [read[i] for i in np.sort(np.random.default_rng(seed).permutation(len(read))[:most])]
+    words = WordPieces(tokenizer, max_length)
+    sentences = [words.encode(sentence.words) for sentence in drawn]
+    labels = [s.labels[: len(pieces.first)] for s, pieces in zip(drawn, sentences, strict=True)]
+    tokens = LabelledTokens(sentences, np.concatenate(labels))
     if len(set(tokens.labels[tokens.entity])) < 2:
         raise UserError(f"{path}: the {len(drawn)} sentences drawn have no two entity types to tell apart")
     return tokens
@@ -142,32 +110,25 @@ def measure(clusters: np.ndarray, tokens: LabelledTokens, zero_is_untyped: bool)
     return measures
 
 
-def latent_types(
-    model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase, tokens: LabelledTokens, description: str
+def plain_states(
+    name: str, tokenizer: PreTrainedTokenizerBase, tokens: LabelledTokens, device: torch.device
 ) -> np.ndarray:
-    """The type of each of the K words, (K,)."""
-    types = type_sentences(model, tokenizer, tokens.sentences, description)
-    return np.concatenate([row[places] for row, places in zip(types, tokens.places, strict=True)])
+    """The last hidden state of a plain encoder at each of the K words, (K, D).
 
-
-@torch.no_grad()
-def plain_states(encoder: str, tokenizer: PreTrainedTokenizerBase, tokens: LabelledTokens) -> np.ndarray:
-    """The last hidden state of a plain BERT at each of the K words, (K, D)."""
-    bert = AutoModel.from_pretrained(encoder_path(encoder), dtype=torch.float32).eval()
-    bert.to("cuda" if torch.cuda.is_available() else "cpu")
-    states: list[np.ndarray] = [np.empty(0)] * len(tokens.sentences)
-    for chosen, input_ids, mask in batches(tokens.sentences, tokenizer, bert.device, "plain encoder"):
-        hidden = bert(input_ids, attention_mask=mask).last_hidden_state.cpu().numpy()  # (B, T, D)
-        for i, row in zip(chosen, hidden, strict=True):
-            states[i] = row[tokens.places[i]]
-    return np.concatenate(states)
+    Raises:
+        UserError: of `load_encoder`; the encoder has another vocabulary than the one that the tokens come from.
+    """
+    encoder, own_tokenizer = load_encoder(name)
+    if own_tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"the plain encoder `{name}` and the checkpoint have different vocabularies")
+    return token_states(encoder.to(device), tokens.sentences, description="plain encoder").numpy()
 
 
 def agreement(
     model: SparseLTForPreTraining,
     tokenizer: PreTrainedTokenizerBase,
     tokens: LabelledTokens,
-    encoder: str,
+    plain_encoder: str,
     seed: int,
 ) -> list[Result]:
     """The trained types and two controls, each over `CONTROL_SEEDS` seeds.
@@ -177,16 +138,16 @@ def agreement(
     the states of the plain encoder the training began with: what was there before. Neither sees the labels.
 
     Args:
-        encoder: the plain encoder, by the names of `common.encoders.encoder_path`.
+        plain_encoder: a name as `encoders.load_encoder` takes.
     """
-    trained = Result("trained", [measure(latent_types(model, tokenizer, tokens, "trained"), tokens, True)])
+    trained = Result("trained", [measure(types_of(model, tokens.sentences, "trained"), tokens, True)])
     random = Result("random encoder and typer", [])
     for number in range(CONTROL_SEEDS):
         torch.manual_seed(seed + number)
         control = SparseLTForPreTraining(model.config).eval().to(model.device)
-        types = latent_types(control, tokenizer, tokens, f"random {number + 1}/{CONTROL_SEEDS}")
+        types = types_of(control, tokens.sentences, f"random {number + 1}/{CONTROL_SEEDS}")
         random.runs.append(measure(types, tokens, True))
-    states = plain_states(encoder, tokenizer, tokens)
+    states = plain_states(plain_encoder, tokenizer, tokens, model.device)
     clusters = min(model.config.num_types - 1, len(states))
     kmeans = Result(f"k-means, {clusters} clusters of plain states", [])
     for number in range(CONTROL_SEEDS):

@@ -3,42 +3,40 @@
 python -m evaluations.latent_types.compare checkpoints/NAME/step-1000 checkpoints/NAME
 """
 
-import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError, run
 from common.files import write_atomically
+from common.flags import Count, Length, Seed, argument, flag, parse
+from common.hardware import pick_device
 from evaluations.latent_types.matching import Match, Movement, matches, movement
 from evaluations.latent_types.page import EXAMPLES, render
 from evaluations.latent_types.typed_corpus import (
     TypedCorpus,
+    arguments_of,
     display_name,
     draw_sentences,
     load_checkpoint,
     run_directory_of,
     type_corpus,
 )
-from training.report import read_run
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("a", type=Path, metavar="DIR_A", help="directory of a run, one of its steps, or a published checkpoint")
-    add("b", type=Path, metavar="DIR_B", help="another one, with the same vocabulary")
-    add("--data", help="NAME of data/NAME.txt, a text file, a bundled corpus or a hub id (default: what A trained on)")
-    add("--output", type=Path, help="directory of the page and the tables (default: DIR_B/latent_types_compared)")
-    add("--sentences", type=int, default=2_000, help="sentences drawn from the corpus")
-    add("--max_length", type=int, default=128, help="tokens of a sentence; longer ones are cut")
-    add("--seed", type=int, default=61820, help="of what is drawn")
-    args = parser.parse_args(argv)
-    if args.sentences < 1:
-        raise UserError("--sentences must be at least 1")
-    return args
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    a: Path = argument("directory of a run, one of its steps, or a published checkpoint", "DIR_A")
+    b: Path = argument("another one, with the same vocabulary", "DIR_B")
+    data: str | None = flag(None, "corpus, as for pretrain.py (default: what A was trained on)")
+    tokenizer: str | None = flag(None, "instead of the checkpoints' own: hub id, `minilm` or directory")
+    output: Path | None = flag(None, "directory of the page and the tables (default: DIR_B/latent_types_compared)")
+    sentences: Count = flag(2_000, "sentences drawn from the corpus")
+    max_length: Length = flag(128, "tokens of a sentence; longer ones are cut")
+    seed: Seed = flag(61820, "seed of what is drawn")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
 
 
 def changes(a: TypedCorpus, b: TypedCorpus, partner: dict[int, int], sentence: int) -> list[tuple[str, int, int, str]]:
@@ -73,27 +71,28 @@ def report(moved: Movement, matched: list[Match], tokens: int) -> str:
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    output = args.output or args.b / "latent_types_compared"
-    data = args.data or read_run(run_directory_of(args.a))["arguments"].get("data")
+    recipe = parse(Recipe, argv, __doc__)
+    device = pick_device(recipe.device)
+    output = recipe.output or recipe.b / "latent_types_compared"
+    data = recipe.data or arguments_of(run_directory_of(recipe.a)).get("data")
     if not data:
-        raise UserError(f"{args.a} has no run.json that names its corpus; give --data")
+        raise UserError(f"{recipe.a} has no run.json that names its corpus; give --data")
 
-    model, tokenizer = load_checkpoint(args.a)
-    other_model, other_tokenizer = load_checkpoint(args.b)
+    model, tokenizer = load_checkpoint(recipe.a, recipe.tokenizer, device)
+    other_model, other_tokenizer = load_checkpoint(recipe.b, recipe.tokenizer, device)
     if tokenizer.get_vocab() != other_tokenizer.get_vocab():
-        raise UserError(f"{args.a} and {args.b} have different vocabularies; their tokens cannot be compared")
+        raise UserError(f"{recipe.a} and {recipe.b} have different vocabularies; their tokens cannot be compared")
     longest = min(m.config.encoder.max_position_embeddings for m in (model, other_model))
-    lines, sentences = draw_sentences(data, tokenizer, min(args.max_length, longest), args.sentences, args.seed)
+    lines, sentences = draw_sentences(data, tokenizer, min(recipe.max_length, longest), recipe.sentences, recipe.seed)
     a = type_corpus(model, tokenizer, lines, sentences, "typing by A")
     b = type_corpus(other_model, tokenizer, lines, sentences, "typing by B")
 
-    moved, matched = movement(a, b, args.seed), matches(a, b)
+    moved, matched = movement(a, b, recipe.seed), matches(a, b)
     partner = {match.type_a: match.type_b for match in matched}
-    chosen = sorted(np.random.default_rng(args.seed).permutation(len(sentences))[: EXAMPLES[0]].tolist())
+    chosen = sorted(np.random.default_rng(recipe.seed).permutation(len(sentences))[: EXAMPLES[0]].tolist())
     summary = {
-        "a": display_name(args.a),
-        "b": display_name(args.b),
+        "a": display_name(recipe.a),
+        "b": display_name(recipe.b),
         "data": data,
         "sentences": len(sentences),
         "tokens": len(a.token_ids),

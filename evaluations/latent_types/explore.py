@@ -3,30 +3,31 @@
 python -m evaluations.latent_types.explore --checkpoint checkpoints/NAME --data voa_corpus
 """
 
-import argparse
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError, run
 from common.files import write_atomically
+from common.flags import Count, Length, Seed, flag, parse
+from common.hardware import pick_device
 from evaluations.latent_types import tables
 from evaluations.latent_types.agreement import agreement, load_labelled
 from evaluations.latent_types.page import EXAMPLES, curve_pictures, render, typed_runs
 from evaluations.latent_types.reconstructions import reconstruct
 from evaluations.latent_types.typed_corpus import (
     TypedCorpus,
+    arguments_of,
     display_name,
     draw_sentences,
     load_checkpoint,
     run_directory_of,
     type_corpus,
 )
-from training.report import read_run
 
 RECONSTRUCTIONS_SHOWN = 40
 MEASURES = [
@@ -39,24 +40,20 @@ MEASURES = [
 ]
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="directory of a run, one of its steps, or a published one")
-    add("--data", required=True, help="NAME of data/NAME.txt, a text file, a bundled corpus or a hub id")
-    add("--output", type=Path, help="directory of the page and the tables (default: CHECKPOINT/latent_types)")
-    add("--sentences", type=int, default=10_000, help="sentences drawn from the corpus")
-    add("--reconstructions", type=int, default=200, help="of them rebuilt, for BLEU")
-    add("--labelled", type=Path, help="two-column file (word TAB label): compare types with gold entity types")
-    add("--labelled_sentences", type=int, default=2_000, help="sentences drawn from it")
-    add("--plain_encoder", help="encoder of the k-means control (default: the one the run started from)")
-    add("--max_length", type=int, default=128, help="tokens of a sentence; longer ones are cut")
-    add("--seed", type=int, default=61820, help="of what is drawn")
-    args = parser.parse_args(argv)
-    for flag in ("sentences", "reconstructions", "labelled_sentences"):
-        if getattr(args, flag) < 1:
-            raise UserError(f"--{flag} must be at least 1")
-    return args
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    checkpoint: Path = flag(help="directory of a run, one of its steps, or a published checkpoint")
+    data: str = flag(help="corpus, as for pretrain.py")
+    tokenizer: str | None = flag(None, "instead of the checkpoint's own: hub id, `minilm` or directory")
+    output: Path | None = flag(None, "directory of the page and the tables (default: CHECKPOINT/latent_types)")
+    sentences: Count = flag(10_000, "sentences drawn from the corpus")
+    reconstructions: Count = flag(200, "of them rebuilt, for BLEU")
+    labelled: Path | None = flag(None, "file of `word TAB label` lines: compare types with gold entity types")
+    labelled_sentences: Count = flag(2_000, "sentences drawn from it")
+    plain_encoder: str | None = flag(None, "encoder of the k-means control (default: the one the run started from)")
+    max_length: Length = flag(128, "tokens of a sentence; longer ones are cut")
+    seed: Seed = flag(61820, "seed of what is drawn")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
 
 
 def csv_text(header: list[str], rows: list[list]) -> str:
@@ -77,40 +74,33 @@ def word_table(corpus: TypedCorpus) -> str:
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    output = args.output or args.checkpoint / "latent_types"
+    recipe = parse(Recipe, argv, __doc__)
+    output = recipe.output or recipe.checkpoint / "latent_types"
 
     # --- what is there ----------------------------------------------------------------------------------------------
-    model, tokenizer = load_checkpoint(args.checkpoint)
-    run_directory = run_directory_of(args.checkpoint)
-    arguments = read_run(run_directory)["arguments"]
-    max_length = min(args.max_length, model.config.encoder.max_position_embeddings)
-    tokens, plain_encoder = None, args.plain_encoder or arguments.get("model")
-    if args.labelled:
+    model, tokenizer = load_checkpoint(recipe.checkpoint, recipe.tokenizer, pick_device(recipe.device))
+    run_directory = run_directory_of(recipe.checkpoint)
+    arguments = arguments_of(run_directory)
+    max_length = min(recipe.max_length, model.config.encoder.max_position_embeddings)
+    tokens, plain_encoder = None, recipe.plain_encoder or arguments.get("model")
+    if recipe.labelled:
         if not plain_encoder:
             raise UserError(f"{run_directory} has no run.json that names the plain encoder; give --plain_encoder")
-        tokens = load_labelled(args.labelled, tokenizer, max_length, args.labelled_sentences, args.seed)
+        tokens = load_labelled(recipe.labelled, tokenizer, max_length, recipe.labelled_sentences, recipe.seed)
 
-    # --- the corpus, typed ------------------------------------------------------------------------------------------
-    lines, sentences = draw_sentences(args.data, tokenizer, max_length, args.sentences, args.seed)
+    # --- the corpus, typed and rebuilt ------------------------------------------------------------------------------
+    lines, sentences = draw_sentences(recipe.data, tokenizer, max_length, recipe.sentences, recipe.seed)
     corpus = type_corpus(model, tokenizer, lines, sentences)
-    shuffled = np.random.default_rng(args.seed).permutation(len(sentences)).tolist()
-    types = tables.type_rows(corpus, args.seed)
-    by_frequency, by_position = tables.shares_by_frequency(corpus), tables.shares_by_position(corpus)
     usage = np.bincount(corpus.type_ids, minlength=corpus.num_types)[1:]
-
-    # --- reconstructions, agreement ---------------------------------------------------------------------------------
-    chosen = sorted(shuffled[: args.reconstructions])
-    rebuilt, bleu = reconstruct(
-        model, tokenizer, [int(lines[i]) for i in chosen], [sentences[i] for i in chosen], max_length
-    )
-    results = agreement(model, tokenizer, tokens, plain_encoder, args.seed) if tokens else []
+    shuffled = np.random.default_rng(recipe.seed).permutation(len(sentences))
+    chosen, shown = np.sort(shuffled[: recipe.reconstructions]), np.sort(shuffled[: EXAMPLES[0]])
+    rebuilt, bleu = reconstruct(model, tokenizer, lines[chosen].tolist(), [sentences[i] for i in chosen], max_length)
 
     # --- tables and page --------------------------------------------------------------------------------------------
     summary = {
-        "name": display_name(args.checkpoint),
-        "checkpoint": str(args.checkpoint),
-        "data": args.data,
+        "name": display_name(recipe.checkpoint),
+        "checkpoint": str(recipe.checkpoint),
+        "data": recipe.data,
         "sentences": len(sentences),
         "tokens": len(corpus.token_ids),
         "share_typed": corpus.share_typed,
@@ -120,53 +110,45 @@ def main(argv: list[str]) -> None:
         "bleu": bleu,
         "reconstructed": len(rebuilt),
     }
-    labelled = {}
     if tokens:
-        labelled = {
-            "labelled": str(args.labelled),
+        summary |= {
+            "labelled": str(recipe.labelled),
             "entity_tokens": int(tokens.entity.sum()),
             "other_tokens": int((~tokens.entity).sum()),
             "gold_types": len(set(tokens.labels[tokens.entity])),
         }
+    found = {
+        "types": tables.type_rows(corpus, recipe.seed),
+        "by_frequency": tables.shares_by_frequency(corpus),
+        "by_position": tables.shares_by_position(corpus),
+        "agreement": agreement(model, tokenizer, tokens, plain_encoder, recipe.seed) if tokens else [],
+        "reconstructions": rebuilt,
+    }
     html = render(
         "explore.html.jinja",
-        [(int(lines[i]), list(typed_runs(corpus, i))) for i in sorted(shuffled[: EXAMPLES[0]])],
+        [(int(lines[i]), list(typed_runs(corpus, i))) for i in shown],
         title=f"Latent types of {summary['name']}",
         **summary,
-        **labelled,
-        types=types,
+        **found,
         usage=(usage / len(corpus.token_ids)).tolist(),
         fewest=tables.FEWEST_FOR_SPECIFIC,
-        by_frequency=by_frequency,
-        by_position=by_position,
-        reconstructions=rebuilt[:RECONSTRUCTIONS_SHOWN],
-        results=results,
+        reconstructions_shown=RECONSTRUCTIONS_SHOWN,
         measures=MEASURES,
         trained=any(arguments.get(weight, 1) for weight in ("alpha", "beta", "gamma")),
-        curves=curve_pictures(run_directory / "metrics.jsonl"),
-    )
-    everything = (
-        summary
-        | labelled
-        | {
-            "types": [asdict(row) for row in types],
-            "by_frequency": [asdict(row) for row in by_frequency],
-            "by_position": [asdict(row) for row in by_position],
-            "agreement": [asdict(result) for result in results],
-            "reconstructions": [asdict(row) for row in rebuilt],
-        }
+        curves=curve_pictures(run_directory),
     )
     output.mkdir(parents=True, exist_ok=True)
     header = ["type", "tokens", "share", "words", "entropy_bits"]
-    rows = [[row.type_id, row.tokens, row.share, row.words, row.entropy] for row in types]
+    rows = [[row.type_id, row.tokens, row.share, row.words, row.entropy] for row in found["types"]]
     write_atomically(output / "types.csv", csv_text(header, rows))
     write_atomically(output / "words.csv", word_table(corpus))
-    write_atomically(output / "tables.json", json.dumps(everything, ensure_ascii=False, indent=1))
+    everything = json.dumps(summary | found, default=asdict, ensure_ascii=False, indent=1)
+    write_atomically(output / "tables.json", everything)
     write_atomically(output / "index.html", html)
 
     in_use = f"{summary['types_used']} of {corpus.num_types - 1} types in use"
     print(f"{corpus.share_typed:.1%} of {len(corpus.token_ids):,} tokens typed, {in_use}, BLEU {bleu:.2f}")
-    for result in results:
+    for result in found["agreement"]:
         means = [(title, form, result.mean(measure)) for measure, title, form in MEASURES]
         print(
             f"{result.name}: " + ", ".join(f"{title} {form % mean}" for title, form, mean in means if mean is not None)

@@ -8,13 +8,15 @@ from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from common.errors import UserError
+from common.plots import STYLE, svg
 from evaluations.latent_types.typed_corpus import TypedCorpus
-from training.report import CURVES, SVG_STYLE, draw_curve, read_metrics, svg
+from runs import read_metrics
+from training.report import CURVES, curves, draw_curve
 
 LARGEST_PAGE = 5_000_000  # bytes; what mail servers let through
 EXAMPLES = (300, 100, 30, 10)  # example sentences: the first number with which the page is small enough
@@ -37,22 +39,21 @@ def typed_runs(corpus: TypedCorpus, sentence: int) -> Iterator[tuple[int, list[s
         yield from [(0, words)] if type_id == 0 else [(type_id, [word]) for word in words]
 
 
-def curve_pictures(metrics: Path) -> list[Markup]:
+def curve_pictures(run_directory: Path) -> list[Markup]:
     """A small SVG of each curve of a run, coloured by the page it stands in; none where nothing was recorded."""
-    training, validation = read_metrics(metrics)
+    training, validation = curves(read_metrics(run_directory))
     pictures = []
-    for name in [name for name in CURVES if name in training or name in validation]:
-        with rc_context(SVG_STYLE):
+    for number, name in enumerate(training | validation):
+        with rc_context(STYLE):
             figure = Figure(figsize=(3, 2), layout="constrained")
             draw_curve(figure.add_subplot(), name, training.get(name, []), validation.get(name, []))
         text = svg(figure, transparent=True)
         text = text[text.index("<svg") :].replace("#000000", "currentColor")
-        text = re.sub(
-            r'(\bid="|href="#|url\(#)', rf"\1{name}-", text
-        )  # matplotlib's ids repeat from picture to picture
+        # matplotlib's ids repeat from picture to picture
+        text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>curve{number}-", text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = text.replace("<svg", f'<svg role="img" aria-label="{CURVES[name]}"', 1)
-        pictures.append(Markup(text))
+        label = escape(CURVES.get(name, name))
+        pictures.append(Markup(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)))
     return pictures
 
 

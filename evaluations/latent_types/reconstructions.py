@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from transformers import PreTrainedTokenizerBase
 
 from model import SparseLTForPreTraining
-from model.describe import describe
+from model.describe import bleu, describe
 
 Pieces = list[tuple[str, bool]]  # (text, whether the other sentence has it too)
 
@@ -43,11 +42,12 @@ def reconstruct(
     """Greedy reconstructions of sentences of ids, and their corpus BLEU.
 
     Returns:
-        a reconstruction a sentence; BLEU in percent (Papineni et al. 2002, smoothing method 1 of Chen and Cherry
-        2014) over the tokenizer's words, as `pretrain.py` validates it.
+        a reconstruction a sentence; BLEU in percent, as `pretrain.py` validates it.
     """
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in sentences]
-    pairs = [(d.sentence.split(), d.reconstruction.split()) for d in describe(model, tokenizer, texts, max_length)]
-    bleu = corpus_bleu([[a] for a, _ in pairs], [b for _, b in pairs], smoothing_function=SmoothingFunction().method1)
-    found = [Reconstruction(line, *differences(a, b)) for line, (a, b) in zip(lines, pairs, strict=True)]
-    return found, 100 * float(bleu)
+    described = list(describe(model, tokenizer, texts, max_length))
+    found = [
+        Reconstruction(line, *differences(d.sentence.split(), d.reconstruction.split()))
+        for line, d in zip(lines, described, strict=True)
+    ]
+    return found, bleu([d.sentence for d in described], [d.reconstruction for d in described])

@@ -1,18 +1,20 @@
 """A corpus with the latent type of every token: made in batches, kept in flat arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from data.corpus import load_corpus
-from model import SparseLTForPreTraining, load_autoencoder
+from encoders import Encoded, check_tokenizer, packed_batches
+from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
+from runs import read_record
+from runs.directory import RECORD
 
 BATCH_SIZE = 32
 
@@ -38,27 +40,35 @@ class TypedCorpus:
         return [self.vocabulary[i] for i in self.token_ids[start:end]]
 
 
-def load_checkpoint(path: str | Path) -> tuple[SparseLTForPreTraining, PreTrainedTokenizerBase]:
-    """An autoencoder, on the GPU if there is one, and its tokenizer.
+def load_checkpoint(
+    path: Path, tokenizer_name: str | None, device: torch.device
+) -> tuple[SparseLTForPreTraining, PreTrainedTokenizerBase]:
+    """An autoencoder in eval mode and its tokenizer.
+
+    Args:
+        tokenizer_name: see `model.tokenizer_of`.
 
     Raises:
-        UserError: the directory is no checkpoint, is damaged, or has no tokenizer.
+        UserError: the directory is no checkpoint or is damaged, or there is no tokenizer that fits it.
     """
-    model = load_autoencoder(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} has no readable tokenizer; copy its encoder's files there ({error})") from None
-    if len(tokenizer) > model.config.encoder.vocab_size:
-        raise UserError(f"{path}: the tokenizer has {len(tokenizer)} entries, more than the model's embeddings")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+    model, tokenizer = load_autoencoder(path), tokenizer_of(path, tokenizer_name)
+    check_tokenizer(model.config.encoder, tokenizer)
+    return model.to(device), tokenizer
 
 
 def run_directory_of(checkpoint: Path) -> Path:
     """Where run.json and metrics.jsonl lie: in a run's directory itself, above one of its steps."""
     checkpoint = checkpoint.absolute()
-    above = checkpoint.parent / "run.json"
-    return checkpoint.parent if above.is_file() and not (checkpoint / "run.json").is_file() else checkpoint
+    is_step = (checkpoint.parent / RECORD).is_file() and not (checkpoint / RECORD).is_file()
+    return checkpoint.parent if is_step else checkpoint
+
+
+def arguments_of(run_directory: Path) -> dict[str, Any]:
+    """What a run was started with; nothing where that was not recorded, as for a published checkpoint."""
+    try:
+        return read_record(run_directory)["arguments"]
+    except UserError:
+        return {}
 
 
 def display_name(checkpoint: Path) -> str:
@@ -82,37 +92,12 @@ def draw_sentences(
     return np.array(corpus["line"]), list(corpus["input_ids"])
 
 
-def batches(
-    sentences: list[list[int]], tokenizer: PreTrainedTokenizerBase, device: torch.device, description: str
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Sentences of like length together, the longest first, under a progress bar.
-
-    Yields:
-        which sentences; their ids (B, T) and attention mask (B, T).
-    """
-    order = sorted(range(len(sentences)), key=lambda i: -len(sentences[i]))
-    with tqdm(total=len(order), desc=description, unit="sentence") as progress:
-        for start in range(0, len(order), BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            batch = tokenizer.pad({"input_ids": [sentences[i] for i in chosen]}, return_tensors="pt").to(device)
-            yield chosen, batch["input_ids"], batch["attention_mask"]
-            progress.update(len(chosen))
-
-
 @torch.no_grad()
-def type_sentences(
-    model: SparseLTForPreTraining,
-    tokenizer: PreTrainedTokenizerBase,
-    sentences: list[list[int]],
-    description: str = "typing",
-) -> list[np.ndarray]:
-    """The types of each sentence's tokens, as many as it has ids, [CLS] and [SEP] included."""
-    types: list[np.ndarray] = [np.empty(0)] * len(sentences)
-    for chosen, input_ids, attention_mask in batches(sentences, tokenizer, model.device, description):
-        type_ids = model.type_tokens(input_ids, attention_mask).type_ids.cpu().numpy()  # (B, T)
-        for i, row in zip(chosen, type_ids, strict=True):
-            types[i] = row[: len(sentences[i])].astype(np.int32)
-    return types
+def types_of(model: SparseLTForPreTraining, sentences: Sequence[Encoded], description: str = "typing") -> np.ndarray:
+    """The types of the tokens that stand at the sentences' `first`, in their order; (M,)."""
+    batches = packed_batches(sentences, model.config.encoder.pad_token_id, BATCH_SIZE, model.device, description)
+    types = [model.type_tokens(b.input_ids, b.attention_mask).type_ids.flatten()[b.first].cpu() for b in batches]
+    return torch.cat(types).numpy()
 
 
 def type_corpus(
@@ -123,12 +108,12 @@ def type_corpus(
     description: str = "typing",
 ) -> TypedCorpus:
     """Type every token of the sentences; `lines` and `sentences` are those of `draw_sentences`."""
-    types = type_sentences(model, tokenizer, sentences, description)
+    tokens = [Encoded(ids, list(range(1, len(ids) - 1))) for ids in sentences]
     return TypedCorpus(
         lines=lines,
-        bounds=np.cumsum([0] + [len(ids) - 2 for ids in sentences]),
-        token_ids=np.concatenate([np.array(ids[1:-1], dtype=np.int32) for ids in sentences]),
-        type_ids=np.concatenate([t[1:-1] for t in types]),
+        bounds=np.cumsum([0] + [len(sentence.first) for sentence in tokens]),
+        token_ids=np.concatenate([ids[1:-1] for ids in sentences]),
+        type_ids=types_of(model, tokens, description),
         num_types=model.config.num_types,
         vocabulary=tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
     )
