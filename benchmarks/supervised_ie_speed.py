@@ -5,27 +5,41 @@ bounds what batches can win. bf16 rounds a sentence differently in another batch
 they are counted, and F1 of both ways against the input's annotation is shown.
 """
 
-import argparse
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
-from common.device import add_device
 from common.errors import UserError, run
+from common.flags import Count, flag, parse
+from common.hardware import pick_device
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.data import read_sentences
+from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.predict import POSITIONS, extract
 from evaluations.supervised_ie.scores import OVERALL, count, f1_of, tasks_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    name: str = flag(help="name of the trained run")
+    input: str = flag(help="JSON lines with `tokens`")
+    positions: Count = flag(POSITIONS, "word pieces and padding decoded together")
+    mixed_precision: Literal["no", "bf16"] | None = flag(None, "of the encoder; none: as the run was trained")
+    rounds: Count = flag(9, "times each way is measured, in turn, after one that does not count")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
 
 
 class Stopwatch:
     """Calls a function and adds up the seconds it took, waiting for the GPU where there is one."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[..., Any]):
         self.function, self.seconds = function, 0.0
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         started = now()
         result = self.function(*args)
         self.seconds += now() - started
@@ -39,37 +53,32 @@ def now() -> float:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--name", required=True, help="of the trained run")
-    add("--input", required=True, help="JSON lines with `tokens`")
-    add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
-    add("--mixed_precision", choices=("no", "bf16"), help="of the encoder; by default as the run was trained")
-    add("--rounds", type=int, default=9, help="times each way is measured, in turn, after one that does not count")
-    add_device(parser)
-    args = parser.parse_args(argv)
-    sentences = read_sentences(args.input)
-    directory = checkpoint.run_directory(args.name)
+    recipe = parse(Recipe, argv, __doc__)
+    device = pick_device(recipe.device)
+    sentences = read_sentences(recipe.input)
+    directory = checkpoint.run_directory(recipe.name)
     epoch, _ = checkpoint.read_best(directory)[OVERALL]
-    model, labels, tokenizer = checkpoint.load_model(directory, epoch)
-    model.to(args.device).eval()
-    model.mixed_precision = args.mixed_precision or model.mixed_precision
-    times: dict[int, list[tuple[float, ...]]] = {1: [], args.positions: []}  # (encoder, rest, all) of each round
+    model, tokenizer = checkpoint.load_model(directory, epoch)
+    if not isinstance(model, Extractor):
+        raise UserError(f"{directory} holds a token classifier; its decoding is not measured here")
+    model.to(device).eval()
+    model.mixed_precision = recipe.mixed_precision or model.mixed_precision
+    times: dict[int, list[tuple[float, ...]]] = {1: [], recipe.positions: []}  # (encoder, rest, all) of each round
     results = {}
     words = model.words
-    for _ in range(1 + args.rounds):
+    for _ in range(1 + recipe.rounds):
         for size in times:
-            model.words = Stopwatch(words)
+            model.words = watch = Stopwatch(words)  # pyright: ignore[reportAttributeAccessIssue]
             started = now()
-            results[size] = extract(model, tokenizer, labels, sentences, size)
+            results[size] = extract(model, tokenizer, sentences, size)
             total = 1000 * (now() - started) / len(sentences)
-            encoder = 1000 * model.words.seconds / len(sentences)
+            encoder = 1000 * watch.seconds / len(sentences)
             times[size].append((encoder, total - encoder, total))
     for rounds in times.values():
         del rounds[0]  # it warmed up
     print(
-        f"{len(sentences)} sentences, {args.device}, {torch.get_num_threads()} threads, mixed precision: "
-        f"{model.mixed_precision}, medians of {args.rounds} rounds"
+        f"{len(sentences)} sentences, {device}, {torch.get_num_threads()} threads, mixed precision: "
+        f"{model.mixed_precision}, medians of {recipe.rounds} rounds"
     )
     print(f"{'ms a sentence':16}{'encoder':>10}{'rest':>10}{'all':>10}{'sentences/s':>14}")
     for size, rounds in times.items():
@@ -83,7 +92,7 @@ def main(argv: list[str]) -> None:
     if differing and model.mixed_precision == "no":
         raise UserError(f"{differing} of {len(sentences)} sentences come out differently in batches")
     f1 = [
-        f1_of(count(sentences, said, labels.symmetric_relations), tasks_of(labels))[OVERALL]
+        f1_of(count(sentences, said, model.labels.symmetric_relations), tasks_of(model.labels))[OVERALL]
         for said in results.values()
     ]
     print(

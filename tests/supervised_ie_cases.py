@@ -98,7 +98,7 @@ def write_case(root: Path) -> Path:
 def flags(root: Path, name: str, **more) -> list[str]:
     """The flags of `train` on `write_case`, with which it learns by heart."""
     chosen = {
-        "encoder": root / "encoder",
+        "model": root / "encoder",
         "data": root / "data",
         "name": root / name,
         "max_epochs": 45,

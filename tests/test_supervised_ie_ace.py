@@ -199,7 +199,10 @@ def test_mistakes_are_named_and_nothing_is_written(ace):
         ("<a>\n<b>\n</a>", r"1 broken files: .*apf\.xml, line 3: not XML"),
         (good.replace(' TYPE="ORG"', ""), r"1 broken files: .*apf\.xml: not of the format: KeyError 'TYPE'"),
         (re.sub(r' START="\d+"', ' START="x"', good), "not of the format: ValueError"),
-        (re.sub("(?s)<anchor>.*?</anchor>", "", good), "not of the format: AttributeError"),
+        (
+            re.sub("(?s)<anchor>.*?</anchor>", "", good),
+            "not of the format: LookupError <event_mention> without <anchor/charseq>",
+        ),
         (good.replace('ID="E1-0"', 'ID="E5-0"'), "not of the format: ValueError two mentions have the id E5-0"),
         (good.replace('TYPE="ORG"', 'TYPE=""'), "not of the format: ValueError the mention E3-0 has no type"),
         (good.replace('"1.0"?>', '"1.0" encoding="foo"?>', 1), "not of the format: LookupError"),

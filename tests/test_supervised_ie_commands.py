@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from supervised_ie_cases import flags, one_thread, sentences, write_case  # noqa: F401
-from transformers import BertConfig
 
 from benchmarks import supervised_ie_speed
 from common.errors import UserError
+from encoders import load_encoder
 from evaluations.supervised_ie import checkpoint, compare, evaluate, predict, token_classifier, train
 from evaluations.supervised_ie.data import Entity, read_sentences, write_sentences
 from evaluations.supervised_ie.model import Extractor
@@ -82,7 +82,7 @@ def test_compare_finds_a_run_equal_to_itself_and_better_than_a_worse_one(root, t
     capsys.readouterr()
     compare.main([str(trained), str(trained), "--split", "dev"])
     for line in capsys.readouterr().out.splitlines()[1:]:
-        assert "+0.00   +0.00 - +0.00" in line and line.endswith("1.0000")
+        assert "+0.00   +0.00 to +0.00" in line and line.endswith("1.0000")
     compare.main([str(root / "worse"), str(trained), "--split", "dev"])
     role = capsys.readouterr().out.splitlines()[-1].split()
     assert role[0] == "role_classification"
@@ -138,7 +138,7 @@ def test_run_sh_does_it_all_from_anywhere(root):
     # without an encoder the flags follow at once, and it is BERT's: here none that a run can begin with
     flags_only = [RUN, "data", "./default", "--encoder_learning_rate", "1e-3", "--mixed_precision", "fp64"]
     refused = subprocess.run(flags_only, cwd=root, env=environment, capture_output=True, text=True)
-    assert refused.returncode == 2 and "argument --mixed_precision: invalid choice: 'fp64'" in refused.stderr
+    assert refused.returncode == 2 and "invalid choice: 'fp64'" in refused.stderr
 
 
 def test_benchmark_measures_both_ways(root, trained, capsys):
@@ -149,11 +149,16 @@ def test_benchmark_measures_both_ways(root, trained, capsys):
     assert same[0] == "0" and same[same.index("F1") + 1] == same[-2]
 
 
-def test_token_classifier_learns_the_entities_by_heart(root, capsys):
-    token_classifier.main(flags(root, "tokens", max_epochs=20, patience=20))
-    line = json.loads((root / "tokens" / "token_classifier.json").read_text())
-    assert line["split"] == "dev" and line["f1"] > 95
-    assert f"dev: entity F1 {line['f1']:.2f}" in capsys.readouterr().out
+def test_token_classifier_learns_the_entities_by_heart_and_nothing_else(root, capsys):
+    train.main(flags(root, "tokens", method="token_classifier", max_epochs=20, patience=20))
+    evaluate.main(["--name", str(root / "tokens"), "--data", str(root / "data"), "--device", "cpu"])
+    record = json.loads((root / "tokens" / "scores-dev.json").read_text())
+    assert record["split"] == "dev" and list(record["scores"]) == ["entity"] and record["scores"]["entity"]["f1"] > 95
+    shown = capsys.readouterr()
+    assert f"{record['scores']['entity']['f1']:.2f}" in shown.out and "of relation are not scored" in shown.err
+    predict.main(["--name", str(root / "tokens"), "--input", str(root / "in.txt"), "--device", "cpu"])
+    first, _ = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {e["text"] for e in first["entity_mentions"]} >= {"bob", "lima"} and first["event_mentions"] == []
 
 
 def test_chunks_of_ill_formed_tags():
@@ -171,23 +176,25 @@ def test_mistakes_are_named(root, trained, tmp_path):
     with pytest.raises(UserError, match="holds no text"):
         predict.main(["--name", str(trained), "--input", str(tmp_path / "empty.txt")])
     with pytest.raises(UserError, match="no directory"):
-        train.main(flags(root, "x", encoder="./nowhere"))
+        train.main(flags(root, "x", model="./nowhere"))
     assert not (root / "x").exists()
     for output in (root / "x" / "y", tmp_path):
         with pytest.raises(UserError, match=r"no file .* can be written"):
             predict.main(["--name", str(trained), "--input", str(root / "in.txt"), "--output", str(output)])
-    with pytest.raises(UserError, match=r"in\.txt is a file, and --name is of a directory"):
+    with pytest.raises(UserError, match=r"cannot write into .*in\.txt"):
         train.main(flags(root, "in.txt"))
+    with pytest.raises(UserError, match=r"in\.txt holds no trained model"):
+        evaluate.main(["--name", str(root / "in.txt"), "--data", str(root / "data")])
 
 
 def test_mistakes_end_with_one_line_and_status_2(root, tmp_path):
     commands = [
-        ["train", *flags(root, "x", encoder="./nowhere")],
+        ["train", *flags(root, "x", model="./nowhere")],
         ["evaluate", "--name", str(tmp_path), "--data", str(root / "data")],
         ["predict", "--name", str(tmp_path), "--input", str(root / "nothing.txt")],
         ["compare", str(tmp_path), str(tmp_path)],
         ["prepare", "ace", "--input", str(root / "nowhere"), "--output", str(tmp_path / "out")],
-        ["token_classifier", *flags(root, "x", data=tmp_path)],
+        ["train", *flags(root, "x", method="token_classifier", data=tmp_path)],
     ]
     started = [
         subprocess.Popen(
@@ -206,9 +213,9 @@ def test_mistakes_end_with_one_line_and_status_2(root, tmp_path):
 def test_each_task_is_scored_with_its_own_best_epoch(root, trained):
     run = root / "two_epochs"
     shutil.copytree(trained, run)
-    _, labels, _ = checkpoint.load_model(run, checkpoint.read_best(run)[OVERALL][0])
+    model, _ = checkpoint.load_model(run, checkpoint.read_best(run)[OVERALL][0])
     torch.manual_seed(0)
-    untrained = Extractor.from_config(BertConfig.from_pretrained(run / "encoder"), labels, "no")
+    untrained = Extractor(load_encoder(str(root / "encoder"))[0], model.labels)
     checkpoint.save_epoch(run, 99, untrained)
     (run / "best.json").write_text(json.dumps({**checkpoint.read_best(run), "entity": [99, 0.0]}))
     evaluate.main(["--name", str(run), "--data", str(root / "data"), "--device", "cpu"])
@@ -220,7 +227,7 @@ def test_each_task_is_scored_with_its_own_best_epoch(root, trained):
 
 def test_odd_text_is_predicted(root, trained, capsys):
     """A word of more pieces than the encoder has positions (64), and lines that a tokenizer drops or splits oddly."""
-    lines = ["\u6211" * 100 + " met bob", "\u200b", "\U0001f600 \U0001f468\u200d\U0001f469", "=" * 300, "anna " * 200]
+    lines = ["\u6211" * 100 + " met bob", "\u200b", "\U0001f600 \U0001f468\u200d\U0001f469", "=" * 300, "anna " * 80]
     (root / "odd.txt").write_text("\n".join(lines) + "\n")
     predict.main(["--name", str(trained), "--input", str(root / "odd.txt"), "--device", "cpu"])
     predicted = capsys.readouterr().out
@@ -229,3 +236,18 @@ def test_odd_text_is_predicted(root, trained, capsys):
     (root / "odd.oneie.json").write_text(predicted)  # OneIE's own files end so
     predict.main(["--name", str(trained), "--input", str(root / "odd.oneie.json"), "--device", "cpu"])
     assert [json.loads(line)["tokens"] for line in capsys.readouterr().out.splitlines()] == tokens
+
+
+def test_a_run_of_before_there_was_a_run_json_is_read_but_not_resumed(root, trained, capsys):
+    run = root / "older"
+    shutil.copytree(trained, run)
+    settings = json.loads((run / "run.json").read_text())["arguments"]
+    del settings["method"], settings["max_grad_norm"]
+    (run / "config.json").write_text(json.dumps(settings | {"clip": 5.0}))
+    (run / "run.json").unlink()
+    for name in (trained, run):
+        evaluate.main(["--name", str(name), "--data", str(root / "data"), "--device", "cpu"])
+    as_now, as_before = capsys.readouterr().out.split("dev, 30 sentences")[1:]
+    assert as_now == as_before
+    with pytest.raises(UserError, match="holds a run of an older version of this project, which cannot be resumed"):
+        train.main(flags(root, "older"))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from evaluations.supervised_ie.data import Sentence
-from evaluations.supervised_ie.decode import GraphDecoder, beam_search
+from evaluations.supervised_ie.decode import GraphDecoder, LocalScores, beam_search
 from evaluations.supervised_ie.labels import Labels
-from evaluations.supervised_ie.model import LocalScores
 
 LABELS = Labels(
     entity_types=["GPE", "PER"],

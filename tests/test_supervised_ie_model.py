@@ -1,15 +1,15 @@
 """The extractor: word vectors, batching and targets against plain loops."""
 
 from copy import deepcopy
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from supervised_ie_cases import one_thread, sentences, write_encoder  # noqa: F401
 
-from evaluations.supervised_ie.batches import collate, make_examples, shuffled_batches, sorted_batches
-from evaluations.supervised_ie.checkpoint import load_encoder
+from encoders import load_encoder
+from evaluations.supervised_ie.batches import collate, make_examples, shuffled_batches
 from evaluations.supervised_ie.data import Sentence
 from evaluations.supervised_ie.labels import collect_labels
 from evaluations.supervised_ie.model import Extractor
@@ -153,14 +153,3 @@ def test_batches_hold_every_sentence_once_and_depend_on_seed_and_epoch(case):
     again = shuffled_batches(examples, 4, seed=0, epoch=2)
     assert order == [[e.sentence.sent_id for e in batch] for batch in again]
     assert order != [[e.sentence.sent_id for e in b] for b in shuffled_batches(examples, 4, seed=1, epoch=2)]
-
-
-def test_batches_for_decoding_fill_their_room_and_hold_every_sentence_once(case):
-    examples = make_examples(sentences(), case[1])
-    batches = list(sorted_batches(examples, positions=60))
-    assert sorted(id(e) for batch in batches for e in batch) == sorted(map(id, examples))
-    room = [(max(e.length for e in batch) + 2) * len(batch) for batch in batches]
-    assert all(taken <= 60 or len(batch) == 1 for taken, batch in zip(room, batches, strict=True))
-    for batch, after in pairwise(batches):  # the next sentence did not fit
-        assert (after[0].length + 2) * (len(batch) + 1) > 60
-    assert [len(batch) for batch in sorted_batches(examples, positions=1)] == [1] * len(examples)

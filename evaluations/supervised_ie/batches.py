@@ -1,6 +1,5 @@
 """Sentences -> word pieces and gold tensors -> batches of similar length."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,10 +7,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from encoders import IGNORED, WordPieces
+from encoders import collate as lay_out
 from evaluations.supervised_ie.data import Sentence, Span, without_overlap
 from evaluations.supervised_ie.labels import Labels
 
-IGNORED = -100  # cross entropy's own mark: the pair of an entity with itself
 POOL = 50  # batches whose sentences are sorted by length together: little padding, still shuffled
 
 
@@ -26,7 +26,7 @@ class Gold:
     mention_types: list[int]
     trigger_spans: list[Span]
     event_types: list[int]
-    relations: np.ndarray  # (n, n) label of every ordered pair of entities
+    relations: np.ndarray  # (n, n) label of every ordered pair of entities, IGNORED of one with itself
     roles: np.ndarray  # (m, n) label of every trigger and entity
 
 
@@ -40,7 +40,7 @@ class Example:
     length: int = field(init=False)
 
     def __post_init__(self):
-        self.length = sum(map(len, self.pieces))
+        self.length = 2 + sum(map(len, self.pieces))  # with [CLS] and [SEP]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Batch:
 
     sentences: list[Sentence]
     input_ids: Tensor  # (R, S)
-    attention_mask: Tensor  # (R, S) bool
+    attention_mask: Tensor  # (R, S) 1, and 0 at padding
     piece_positions: Tensor  # (P,) in the flattened (R * S): the pieces of all words in order
     word_offsets: Tensor  # (W,) where in `piece_positions` each word begins
     word_grid: Tensor  # (B, T) in 0..W-1: a sentence's words; padding points at word 0
@@ -104,44 +104,36 @@ def make_examples(
     sentences: list[Sentence], tokenizer: PreTrainedTokenizerBase, labels: Labels | None = None
 ) -> list[Example]:
     """Split the words into pieces; with `labels`, add the training targets. A word of no pieces is [UNK]."""
-    encoded = tokenizer(
-        [s.tokens for s in sentences], is_split_into_words=True, add_special_tokens=False, verbose=False
-    )
-    examples = []
-    for i, sentence in enumerate(sentences):
-        pieces: list[list[int]] = [[] for _ in sentence.tokens]
-        for piece, word in zip(encoded["input_ids"][i], encoded.word_ids(i), strict=True):
-            pieces[word].append(piece)
-        pieces = [word or [tokenizer.unk_token_id] for word in pieces]
-        examples.append(Example(sentence, pieces, gold_of(sentence, labels) if labels else None))
-    return examples
+    words = WordPieces(tokenizer)
+    words.pieces([word for sentence in sentences for word in sentence.tokens])  # one call of the tokenizer for all
+    return [Example(s, words.pieces(s.tokens), gold_of(s, labels) if labels else None) for s in sentences]
 
 
 def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest: int) -> Batch:
     """Lay sentences out in rows of at most `longest` pieces; a longer sentence takes several rows."""
+    cls, sep, pad = (getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad"))
     rows: list[list[int]] = []
     piece_positions: list[tuple[int, int]] = []  # (row, column)
     word_offsets: list[int] = []
     for example in examples:
-        rows.append([tokenizer.cls_token_id])
+        rows.append([cls])
         for word in (pieces[: longest - 2] for pieces in example.pieces):  # of a longer word, what fits in a row
             if len(rows[-1]) + len(word) + 1 > longest:
-                rows.append([tokenizer.cls_token_id])
+                rows.append([cls])
             word_offsets.append(len(piece_positions))
             piece_positions += [(len(rows) - 1, len(rows[-1]) + i) for i in range(len(word))]
             rows[-1] += word
-    rows = [[*row, tokenizer.sep_token_id] for row in rows]
-    width = max(map(len, rows))
-    input_ids = np.full((len(rows), width), tokenizer.pad_token_id)
-    for i, row in enumerate(rows):
-        input_ids[i, : len(row)] = row
+    rows = [[*row, sep] for row in rows]
+    one_each = [[i] for i in range(len(rows))]
+    input_ids = lay_out(rows, one_each, pad)  # (R, S)
+    width = input_ids.shape[1]
     lengths = np.array([len(example.pieces) for example in examples])
     word_mask = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
     word_grid = np.where(word_mask, np.arange(lengths.max()) + (np.cumsum(lengths) - lengths)[:, None], 0)
     return Batch(
         sentences=[example.sentence for example in examples],
-        input_ids=torch.from_numpy(input_ids),
-        attention_mask=torch.from_numpy(np.arange(width) < np.array([len(row) for row in rows])[:, None]),
+        input_ids=input_ids,
+        attention_mask=lay_out([[1] * len(row) for row in rows], one_each, 0),
         piece_positions=torch.tensor([row * width + column for row, column in piece_positions]),
         word_offsets=torch.tensor(word_offsets),
         word_grid=torch.from_numpy(word_grid),
@@ -160,15 +152,3 @@ def shuffled_batches(examples: list[Example], batch_size: int, seed: int, epoch:
         ordered = sorted(order[start : start + pool], key=lambda i: examples[i].length)
         batches += [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
     return [[examples[i] for i in batches[b]] for b in generator.permutation(len(batches))]
-
-
-def sorted_batches(examples: list[Example], positions: int) -> Iterator[list[Example]]:
-    """All sentences by length, for decoding: as many together as fill `positions` with their padding, at least one."""
-    batch: list[Example] = []
-    for example in sorted(examples, key=lambda example: example.length):
-        if batch and (example.length + 2) * (len(batch) + 1) > positions:
-            yield batch
-            batch = []
-        batch.append(example)
-    if batch:
-        yield batch

@@ -1,13 +1,12 @@
-"""The directory of a run: settings, label sets, tokenizer and weights; no file of it is a pickle.
+"""The directory of a run; no file of it is a pickle.
 
-config.json                    the flags of `train`
-labels.json                    label sets and valid patterns
-encoder/                       the BERT's config.json and its tokenizer
-epoch-<N>.safetensors          the whole model after the epochs that were the best of some task on dev
+run.json, summary.json         see `runs`
 metrics.jsonl                  one line an epoch: losses, dev F1, seconds
+labels.json                    label sets and valid patterns
+encoder/                       the encoder's config.json and its tokenizer
+epoch-<N>.safetensors          the whole model after the epochs that were the best of some task on dev
 best.json                      {task: [epoch, dev F1]}
-training_state.safetensors     what a killed run goes on from
-finished.json                  epochs, seconds, versions; replaces the state when the training is complete
+training_state.safetensors     what a killed run goes on from, until it is finished
 scores-<split>.json            what `evaluate` found, and predictions-<split>.oneie.jsonl of the `overall` epoch
 """
 
@@ -18,105 +17,51 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
-from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from common import cpu
-from common.encoders import encoder_path, load_tokenizer
 from common.errors import UserError
 from common.files import write_atomically
+from encoders import from_config, read_tokenizer
 from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
+from evaluations.supervised_ie.token_classifier import TokenClassifier
+from runs import read_record
 
 OUTPUTS = Path(__file__).resolve().parent / "outputs"
 STATE = "training_state.safetensors"
+SETTINGS = "config.json"  # of runs before there was a run.json
+METHODS = {"oneie": Extractor, "token_classifier": TokenClassifier}
+Model = Extractor | TokenClassifier
 
 
 def run_directory(name: str) -> Path:
-    """Where the run of a name is kept: a folder of `outputs/`, or the path itself where the name is one.
-
-    Raises:
-        UserError: a file is there.
-    """
-    directory = Path(name) if "/" in name else OUTPUTS / name
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file, and --name is of a directory")
-    return directory
+    """Where the run of a name is kept: a folder of `outputs/`, or the path itself where the name is one."""
+    return Path(name) if "/" in name else OUTPUTS / name
 
 
-def load_encoder(name_or_path: str) -> tuple[BertModel, PreTrainedTokenizerBase]:
-    """A plain BERT and its tokenizer.
-
-    Raises:
-        UserError: not found, not a BERT, no safetensors, or fewer than two layers.
-    """
-    tokenizer = load_tokenizer(name_or_path)
-    logging.set_verbosity_error()  # it would list the pooler and heads that are left out
-    try:
-        encoder, report = BertModel.from_pretrained(
-            encoder_path(name_or_path),
-            add_pooling_layer=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            attn_implementation=cpu.IMPLEMENTATION,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"the encoder `{name_or_path}` has no readable weights in safetensors: {error}") from None
-    if report["missing_keys"]:
-        raise UserError(f"the weights of `{name_or_path}` lack {', '.join(sorted(report['missing_keys'])[:3])}, ...")
-    if encoder.config.num_hidden_layers < 2:
-        raise UserError(f"the encoder `{name_or_path}` has one layer; word vectors need the third state from the end")
-    cpu.use_cpu_dropout(encoder)
-    return encoder, tokenizer
-
-
-def begin(
-    directory: Path, settings: dict, labels: Labels, model: Extractor, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Write what does not change during training; config.json, last, says that it is all there.
-
-    Raises:
-        UserError: the directory is of a run with other settings, or of one on other data.
-    """
-    for path in directory.glob(".*.tmp"):  # what a killed run was writing
-        path.unlink()
-    if (directory / "config.json").is_file():
-        before = read_json(directory / "config.json")
-        if before.get("sha256") != settings["sha256"] or Labels.load(directory / "labels.json") != labels:
-            raise UserError(f"{directory} was begun with other content of {settings['data']}; choose another --name")
-        differing = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
-        if differing:
-            names = ", ".join(f"--{name}" for name in differing)
-            raise UserError(f"{directory} holds a run with another {names}; choose another --name")
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    labels.save(directory / "labels.json")
+def save_setup(directory: Path, model: Model, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write what does not change during training."""
+    model.labels.save(directory / "labels.json")
     model.encoder.config.save_pretrained(directory / "encoder")
     tokenizer.save_pretrained(directory / "encoder")
-    write_atomically(directory / "config.json", json.dumps(settings, indent=1) + "\n")
 
 
-def save_epoch(directory: Path, epoch: int, model: Extractor) -> None:
+def save_epoch(directory: Path, epoch: int, model: Model) -> None:
     """Keep the model as it is after an epoch."""
     write_atomically(directory / f"epoch-{epoch}.safetensors", save(model.state_dict()))
 
 
-def save_state(
-    directory: Path, model: Extractor, optimizer: torch.optim.Optimizer, history: list[dict], best: dict
-) -> None:
-    """Keep all that training goes on from, and publish it."""
+def save_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer, epoch: int, best: dict) -> None:
+    """Keep all that training goes on from after an epoch, and publish the best epochs so far."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": value for name, value in moments.items()}
-    metadata = {"history": json.dumps(history), "best": json.dumps(best)}
-    write_atomically(directory / STATE, save(tensors, metadata))
-    publish(directory, history, best)
+    write_atomically(directory / STATE, save(tensors, {"epoch": str(epoch), "best": json.dumps(best)}))
+    publish(directory, best)
 
 
-def publish(directory: Path, history: list[dict], best: dict) -> None:
-    """Write the history and the best epochs to be read; drop the epochs that are no task's best any more."""
-    write_atomically(directory / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+def publish(directory: Path, best: dict) -> None:
+    """Write the best epochs to be read; drop those that are no task's best any more."""
     write_atomically(directory / "best.json", json.dumps(best, indent=1) + "\n")
     wanted = {f"epoch-{epoch}.safetensors" for epoch, _ in best.values()}
     for path in directory.glob("epoch-*.safetensors"):
@@ -124,20 +69,19 @@ def publish(directory: Path, history: list[dict], best: dict) -> None:
             path.unlink()
 
 
-def load_state(directory: Path, model: Extractor, optimizer: torch.optim.Optimizer) -> tuple[list[dict], dict]:
-    """Go on from the saved state, if there is one: the history and the best epochs so far.
+def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) -> tuple[int, dict]:
+    """Go on from the saved state, if there is one: the last whole epoch and the best ones so far.
 
     Raises:
         UserError: the state is broken.
     """
     if not (directory / STATE).is_file():
-        return [], {}
+        return 0, {}
     try:
-        file = safe_open(directory / STATE, "pt")
+        with safe_open(directory / STATE, "pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{directory / STATE} cannot be read: {error}; delete it to begin again") from None
-    with file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -145,9 +89,9 @@ def load_state(directory: Path, model: Extractor, optimizer: torch.optim.Optimiz
             _, i, moment = name.split(".")
             moments.setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    history, best = json.loads(metadata["history"]), json.loads(metadata["best"])
-    publish(directory, history, best)  # the run may have been killed before it had done so
-    return history, best
+    best = json.loads(metadata["best"])
+    publish(directory, best)  # the run may have been killed before it had done so
+    return int(metadata["epoch"]), best
 
 
 def read_best(directory: Path) -> dict[str, tuple[int, float]]:
@@ -161,19 +105,21 @@ def read_best(directory: Path) -> dict[str, tuple[int, float]]:
     return read_json(directory / "best.json")
 
 
-def load_model(directory: Path, epoch: int) -> tuple[Extractor, Labels, PreTrainedTokenizerBase]:
+def load_model(directory: Path, epoch: int) -> tuple[Model, PreTrainedTokenizerBase]:
     """A run's model as it was after an epoch.
 
     Raises:
         UserError: a file of the directory is missing or broken.
     """
+    old = directory / SETTINGS
+    settings = read_json(old) if old.is_file() else read_record(directory)["arguments"]
     try:
         labels = Labels.load(directory / "labels.json")
-        config = BertConfig.from_pretrained(directory / "encoder")
-        model = Extractor.from_config(config, labels, read_json(directory / "config.json")["mixed_precision"])
+        encoder = from_config(AutoConfig.from_pretrained(directory / "encoder")).base_model
+        model = METHODS[settings.get("method", "oneie")](encoder, labels, settings["mixed_precision"])
         model.load_state_dict(load_file(directory / f"epoch-{epoch}.safetensors"))
-        return model, labels, AutoTokenizer.from_pretrained(directory / "encoder")
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        return model, read_tokenizer(directory / "encoder")
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{directory} holds no whole model of epoch {epoch}: {error}") from None
 
 

@@ -1,26 +1,28 @@
 """Whether run B scores other than run A on the same documents: paired bootstrap of the F1 difference."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from common.bootstrap import micro_prf, paired_difference
 from common.errors import UserError, run
+from common.flags import argument, flag, parse
+from evaluations.bootstrap import micro_prf, paired_difference
 from evaluations.supervised_ie import checkpoint
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    a: str = argument("name of the evaluated run to compare with; several (seeds) joined by commas are summed", "A")
+    b: str = argument("the same for the runs in question: the differences are B - A", "B")
+    split: str = flag("test", "which evaluation to compare")
+
+
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "a", help="name of the evaluated run to compare with; several (seeds) joined by commas are summed"
-    )
-    parser.add_argument("b", help="the same for the runs in question: the differences are B - A")
-    parser.add_argument("--split", default="test", help="which evaluation to compare")
-    args = parser.parse_args(argv)
+    recipe = parse(Recipe, argv, __doc__)
     sides = [
-        {path: checkpoint.read_json(path)["documents"] for path in score_files(names, args.split)}
-        for names in (args.a, args.b)
+        {path: checkpoint.read_json(path)["documents"] for path in score_files(names, recipe.split)}
+        for names in (recipe.a, recipe.b)
     ]
     (first, tasks), *others = [*sides[0].items(), *sides[1].items()]
     for path, documents in others:
@@ -29,11 +31,11 @@ def main(argv: list[str]) -> None:
     print(f"{'':24}{'F1 A':>8}{'F1 B':>8}{'B - A':>8}   {'95% interval':18}p")
     for task, documents in tasks.items():
         of_a, of_b = (  # (documents, 3) each
-            sum(np.array([of_run[task][doc] for doc in documents]) for of_run in side.values()) for side in sides
+            np.sum([[of_run[task][doc] for doc in documents] for of_run in side.values()], axis=0) for side in sides
         )
         f1 = [micro_prf(counts.sum(axis=0))[2] for counts in (of_a, of_b)]
         d = paired_difference(of_a, of_b)
-        interval = f"{d['low']:+.2f} - {d['high']:+.2f}"
+        interval = f"{d['low']:+.2f} to {d['high']:+.2f}"
         print(f"{task:24}{f1[0]:8.2f}{f1[1]:8.2f}{d['difference']:+8.2f}   {interval:18}{d['p_value']:.4f}")
 
 

@@ -22,6 +22,9 @@ class CRF(nn.Module):
     words come first and there is at least one.
     """
 
+    start_rule: Tensor  # (L,) what forbids and allows: FORBIDDEN or 0
+    transition_rule: Tensor  # (L, L)
+
     def __init__(self, tags: list[str]):
         super().__init__()
         may_start, may_follow = bio_rules(tags)

@@ -1,13 +1,28 @@
 """The best graph of a sentence under the corpus's valid patterns (OneIE section 3.4, without global features)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from evaluations.supervised_ie.data import NO_MENTION_TYPE, Entity, Event, Relation, Sentence
+from evaluations.supervised_ie.data import NO_MENTION_TYPE, Entity, Event, Relation, Sentence, Span
 from evaluations.supervised_ie.labels import Labels
-from evaluations.supervised_ie.model import LocalScores
 
 BEAM = 10
 INVALID = -np.inf
+
+
+@dataclass
+class LocalScores:
+    """Log probabilities of everything that may stand in one sentence's graph."""
+
+    entity_spans: list[Span]
+    trigger_spans: list[Span]
+    entities: np.ndarray  # (n, K)
+    mentions: np.ndarray  # (n, mention types)
+    events: np.ndarray  # (m, V)
+    relations: np.ndarray  # (n, n, R + 1), label 0 = none; the diagonal means nothing
+    roles: np.ndarray  # (m, n, Q + 1)
+    # what the corpus does not annotate has one label, of probability 1
 
 
 class GraphDecoder:
@@ -66,7 +81,7 @@ class GraphDecoder:
         types = beam_search(node, edge, self.beam)
         return types[m:], types[:m]
 
-    def _sentence(self, sentence, scores, entity, event, relation, role, i, j) -> Sentence:
+    def _sentence(self, sentence: Sentence, scores: LocalScores, entity, event, relation, role, i, j) -> Sentence:
         labels = self.labels
         mention_types = labels.mention_types or [NO_MENTION_TYPE]
         entities = [

@@ -1,6 +1,7 @@
 """Stand-off annotation -> sentences: text with its tags, offsets of characters, mentions aligned to words."""
 
 import re
+import xml.etree.ElementTree as ET
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -117,6 +118,18 @@ def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
                 cut = slice(*part.span())
                 paragraphs.append(Paragraph(run.text[cut], run.starts[cut], run.ends[cut]))
     return raw if tags_count else TAG.sub("", raw), paragraphs
+
+
+def part(element: ET.Element, path: str) -> ET.Element:
+    """What a format demands below an element.
+
+    Raises:
+        LookupError: it is not there.
+    """
+    found = element.find(path)
+    if found is None:
+        raise LookupError(f"<{element.tag}> without <{path}>")
+    return found
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:

@@ -53,8 +53,12 @@ class Labels:
         of_entity = _matrix(self.roles, self.entity_types, self.role_entity)  # (Q, K)
         return _with_none(of_event[:, :, None] & of_entity[:, None, :])
 
+    def as_json(self) -> str:
+        """The content of labels.json."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
     def save(self, path: Path) -> None:
-        write_atomically(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        write_atomically(path, self.as_json())
 
     @classmethod
     def load(cls, path: Path) -> "Labels":

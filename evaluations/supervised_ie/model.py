@@ -1,17 +1,17 @@
 """OneIE's local model (Lin et al., ACL 2020, sections 3.1-3.3): encoder, span taggers and classifiers."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import PreTrainedModel
 
-from common.cpu import Dropout
-from evaluations.supervised_ie.batches import IGNORED, Batch, Gold
+from encoders import IGNORED, encode
+from encoders.cpu import Dropout
+from evaluations.supervised_ie.batches import Batch, Gold
 from evaluations.supervised_ie.crf import CRF, tags_to_spans
-from evaluations.supervised_ie.data import Span
+from evaluations.supervised_ie.data import Sentence, Span
+from evaluations.supervised_ie.decode import GraphDecoder, LocalScores
 from evaluations.supervised_ie.labels import Labels
 
 WORD_DROPOUT, CLASSIFIER_DROPOUT = 0.5, 0.4
@@ -19,11 +19,12 @@ WIDTHS = {"entity": 150, "mention": 150, "event": 600, "relation": 150, "role": 
 SECOND_LAYER = -3  # word vectors join the last layer and the third from the end
 
 
-def hidden_states(encoder: BertModel, batch: Batch, mixed_precision: str) -> tuple[Tensor, ...]:
+def hidden_states(encoder: PreTrainedModel, batch: Batch, mixed_precision: str) -> tuple[Tensor, ...]:
     """The embeddings and the states after every layer, (R, S, H) each."""
-    mask = batch.attention_mask[:, None, None]  # (R, 1, 1, S)
-    with torch.autocast(mask.device.type, torch.bfloat16, enabled=mixed_precision == "bf16"):
-        return encoder(batch.input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=mixed_precision == "bf16"):
+        states = encode(encoder, batch.attention_mask, batch.input_ids, output_hidden_states=True).hidden_states
+    assert states is not None  # they were asked for
+    return states
 
 
 class Tagger(nn.Module):
@@ -66,32 +67,19 @@ class Classifier(nn.Module):
         return self.output(self.dropout(F.relu(hidden)))
 
 
-@dataclass
-class LocalScores:
-    """Log probabilities of everything that may stand in one sentence's graph."""
-
-    entity_spans: list[Span]
-    trigger_spans: list[Span]
-    entities: np.ndarray  # (n, K)
-    mentions: np.ndarray  # (n, mention types)
-    events: np.ndarray  # (m, V)
-    relations: np.ndarray  # (n, n, R + 1), label 0 = none; the diagonal means nothing
-    roles: np.ndarray  # (m, n, Q + 1)
-    # what the corpus does not annotate has one label, of probability 1
-
-
 class Extractor(nn.Module):
-    """Spans by two CRFs, types by classifiers; `loss` on gold spans, `local_scores` on found ones.
+    """Spans by two CRFs, types by classifiers; `loss` on gold spans, `local_scores` and `predict` on found ones.
 
     Args:
-        encoder: a BERT of at least two layers without its pooler.
+        encoder: of at least two layers.
         labels: the corpus's label sets; a classifier without labels to choose from is not built.
         mixed_precision: "bf16" has the encoder compute in bfloat16; taggers and classifiers stay in float32.
     """
 
-    def __init__(self, encoder: BertModel, labels: Labels, mixed_precision: str = "no"):
+    def __init__(self, encoder: PreTrainedModel, labels: Labels, mixed_precision: str = "no"):
         super().__init__()
-        self.encoder, self.mixed_precision = encoder, mixed_precision
+        self.encoder, self.labels, self.mixed_precision = encoder, labels, mixed_precision
+        self.decoder = GraphDecoder(labels)
         dim, types = 2 * encoder.config.hidden_size, len(labels.entity_types)
         self.dropout = Dropout(WORD_DROPOUT)
         self.entity_tagger = Tagger(dim, labels.entity_tags)
@@ -106,11 +94,6 @@ class Extractor(nn.Module):
         self.classifiers = nn.ModuleDict(
             {name: Classifier(dims, WIDTHS[name], size) for name, (dims, size) in sizes.items() if size}
         )
-
-    @classmethod
-    def from_config(cls, config: BertConfig, labels: Labels, mixed_precision: str) -> "Extractor":
-        """A model with random weights, to load trained ones into."""
-        return cls(BertModel(config, add_pooling_layer=False), labels, mixed_precision)
 
     def words(self, batch: Batch) -> Tensor:
         """(W, 2H): for each word the mean over its pieces of [last layer ; third layer from the end]."""
@@ -151,6 +134,11 @@ class Extractor(nn.Module):
             parts = np.split(flat, np.cumsum(sizes)[:-1])
             split[name] = [p.reshape(*size, flat.shape[-1]) for p, *size in zip(parts, *shape, strict=True)]
         return [LocalScores(*of_one) for of_one in zip(entity_spans, trigger_spans, *split.values(), strict=True)]
+
+    def predict(self, batch: Batch) -> list[Sentence]:
+        """The sentences with their best graphs in place of any annotation."""
+        scores = self.local_scores(batch)
+        return [self.decoder(sentence, of_one) for sentence, of_one in zip(batch.sentences, scores, strict=True)]
 
     def _classify(
         self, words: Tensor, batch: Batch, entity_spans: list[list[Span]], trigger_spans: list[list[Span]]

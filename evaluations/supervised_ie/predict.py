@@ -1,48 +1,54 @@
 """Extract entities, relations and events from text or JSON lines with a trained model."""
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from common.device import add_device
 from common.errors import UserError, run
+from common.flags import Count, flag, parse
+from common.hardware import pick_device
 from common.text import read_lines
+from encoders import by_length
 from evaluations.supervised_ie import checkpoint
-from evaluations.supervised_ie.batches import collate, make_examples, sorted_batches
+from evaluations.supervised_ie.batches import collate, make_examples
 from evaluations.supervised_ie.data import Sentence, read_sentences, to_record, write_sentences
-from evaluations.supervised_ie.decode import GraphDecoder
 from evaluations.supervised_ie.documents import word_spans
-from evaluations.supervised_ie.labels import Labels
-from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.scores import OVERALL
 
 POSITIONS = 1024  # word pieces and padding decoded together
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    name: str = flag(help="name of the trained run")
+    input: str = flag(help="text with a sentence a line, or .jsonl (.json) with `tokens`")
+    output: str | None = flag(None, "file of JSON lines to write; none: standard output")
+    positions: Count = flag(POSITIONS, "word pieces and padding decoded together")
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
+
+
 def extract(
-    model: Extractor,
+    model: checkpoint.Model,
     tokenizer: PreTrainedTokenizerBase,
-    labels: Labels,
     sentences: list[Sentence],
     positions: int = POSITIONS,
 ) -> list[Sentence]:
-    """The sentences with the model's best graphs in place of any annotation, in the given order."""
+    """The sentences with what the model predicts in place of any annotation, in the given order."""
     model.eval()
-    device = next(model.parameters()).device
-    decoder = GraphDecoder(labels)
+    device, longest = model.encoder.device, model.encoder.config.max_position_embeddings
+    examples = make_examples(sentences, tokenizer)
+    batches = list(by_length([example.length for example in examples], positions))
     predicted: dict[int, Sentence] = {}
-    batches = list(sorted_batches(make_examples(sentences, tokenizer), positions))
     with torch.autocast(device.type, enabled=False):  # an outer context keeps weights cast to bfloat16 for all batches
-        for examples in tqdm(batches, desc="extract", leave=False, disable=None):
-            batch = collate(examples, tokenizer, model.encoder.config.max_position_embeddings).to(device)
-            for sentence, scores in zip(batch.sentences, model.local_scores(batch), strict=True):
-                predicted[id(sentence)] = decoder(sentence, scores)
-    return [predicted[id(sentence)] for sentence in sentences]
+        for batch in tqdm(batches, desc="extract", leave=False, disable=None):
+            laid_out = collate([examples[i] for i in batch], tokenizer, longest).to(device)
+            predicted.update(zip(batch, model.predict(laid_out), strict=True))
+    return [predicted[i] for i in range(len(sentences))]
 
 
 def read_text(path: str) -> list[Sentence]:
@@ -62,25 +68,19 @@ def read_text(path: str) -> list[Sentence]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--name", required=True, help="of the trained run")
-    add("--input", required=True, help="text with a sentence a line, or .jsonl (.json) with `tokens`")
-    add("--output", help="file of JSON lines to write; standard output by default")
-    add("--positions", type=int, default=POSITIONS, help="word pieces and padding decoded together")
-    add_device(parser)
-    args = parser.parse_args(argv)
-    if args.output and (Path(args.output).is_dir() or not Path(args.output).resolve().parent.is_dir()):
-        raise UserError(f"no file {args.output} can be written: it is a directory, or its directory is not there")
-    as_json = args.input.removesuffix(".gz").endswith((".jsonl", ".json"))
-    sentences = read_sentences(args.input) if as_json else read_text(args.input)
-    directory = checkpoint.run_directory(args.name)
+    recipe = parse(Recipe, argv, __doc__)
+    device, output = pick_device(recipe.device), recipe.output
+    if output and (Path(output).is_dir() or not Path(output).resolve().parent.is_dir()):
+        raise UserError(f"no file {output} can be written: it is a directory, or its directory is not there")
+    as_json = recipe.input.removesuffix(".gz").endswith((".jsonl", ".json"))
+    sentences = read_sentences(recipe.input) if as_json else read_text(recipe.input)
+    directory = checkpoint.run_directory(recipe.name)
     epoch, _ = checkpoint.read_best(directory)[OVERALL]
-    model, labels, tokenizer = checkpoint.load_model(directory, epoch)
-    predicted = extract(model.to(args.device), tokenizer, labels, sentences, args.positions)
-    if args.output:
-        write_sentences(args.output, predicted)
-        print(f"{len(predicted)} sentences in {args.output}", file=sys.stderr)
+    model, tokenizer = checkpoint.load_model(directory, epoch)
+    predicted = extract(model.to(device), tokenizer, sentences, recipe.positions)
+    if output:
+        write_sentences(output, predicted)
+        print(f"{len(predicted)} sentences in {output}", file=sys.stderr)
     else:
         for sentence in predicted:
             print(json.dumps(to_record(sentence), ensure_ascii=False))

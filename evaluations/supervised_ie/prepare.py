@@ -7,11 +7,11 @@
 A LIST names one document a line, by its file name without the suffixes.
 """
 
-import argparse
 import json
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,33 +19,39 @@ from tqdm import tqdm
 
 from common.errors import UserError, run
 from common.files import write_atomically
+from common.flags import argument, flag, parse
 from common.text import read_lines
 from data.prepare import learn_punkt
 from evaluations.supervised_ie import prepare_ace, prepare_dygiepp, prepare_ere
-from evaluations.supervised_ie.data import Sentence, parse, split_path, to_record, write_sentences
+from evaluations.supervised_ie.data import Sentence, split_path, to_record, write_sentences
+from evaluations.supervised_ie.data import parse as parse_sentence
 from evaluations.supervised_ie.documents import Document, Report, to_sentences
 
 SPLITS = ("train", "dev", "test")
 NAMED_AT_MOST = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    corpus: str = argument("the format of the input", "{ace,ere,dygiepp}", choices=("ace", "ere", "dygiepp"))
+    input: list[str] = flag(help="directories of the corpus, searched with all their folders")
+    output: str = flag(help="directory to write to")
+    train: str | None = flag(None, "file with the names of the train documents (ace, ere)")
+    dev: str | None = flag(None, "file with the names of the dev documents (ace, ere)")
+    test: str | None = flag(None, "file with the names of the test documents (ace, ere)")
+
+
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("corpus", choices=("ace", "ere", "dygiepp"), help="the format of the input")
-    add("--input", required=True, nargs="+", help="directories of the corpus, searched with all their folders")
-    add("--output", required=True, help="directory to write to")
-    for split in SPLITS:
-        add(f"--{split}", help=f"file with the names of the {split} documents (ace, ere)")
-    args = parser.parse_args(argv)
-    for directory in args.input:
+    recipe = parse(Recipe, argv, __doc__)
+    for directory in recipe.input:
         if not Path(directory).is_dir():
             raise UserError(f"no directory {directory}")
-    output = Path(args.output)
+    output = Path(recipe.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; --output names a directory")
     report = Report()
-    prepared = prepare_dygiepp_splits(args, report) if args.corpus == "dygiepp" else prepare_xml_splits(args, report)
+    prepare = prepare_dygiepp_splits if recipe.corpus == "dygiepp" else prepare_xml_splits
+    prepared = prepare(recipe, report)
     if empty := [split for split, sentences in prepared.items() if not sentences]:
         raise UserError(f"the documents of {', '.join(empty)} hold no sentence")
     output.mkdir(parents=True, exist_ok=True)
@@ -66,16 +72,16 @@ def main(argv: list[str]) -> None:
         print(f"{line['count']:6} x {reason}; the first: {line['first']}", file=sys.stderr)
 
 
-def prepare_xml_splits(args: argparse.Namespace, report: Report) -> dict[str, list[Sentence]]:
+def prepare_xml_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentence]]:
     """The listed documents of ACE or Rich ERE by split.
 
     Raises:
         UserError: a list cannot be read, names a document twice or one that is not there, or files are broken.
     """
-    lists = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
+    lists = {split: getattr(recipe, split) for split in SPLITS if getattr(recipe, split)}
     if not lists:
         raise UserError("name the documents of each split: --train LIST --dev LIST --test LIST")
-    paths = annotation_files(args.input, prepare_ace.SUFFIX if args.corpus == "ace" else prepare_ere.SUFFIX)
+    paths = annotation_files(recipe.input, prepare_ace.SUFFIX if recipe.corpus == "ace" else prepare_ere.SUFFIX)
     split_of: dict[str, str] = {}
     for split, path in lists.items():
         for number, line in enumerate(read_lines(path), start=1):
@@ -83,16 +89,16 @@ def prepare_xml_splits(args: argparse.Namespace, report: Report) -> dict[str, li
             if name in split_of:
                 raise UserError(f"{path}, line {number}: the document {name} is listed already, in {split_of[name]}")
             if name and name not in paths:
-                raise UserError(f"{path}, line {number}: no document {name} in {', '.join(args.input)}")
+                raise UserError(f"{path}, line {number}: no document {name} in {', '.join(recipe.input)}")
             if name:
                 split_of[name] = split
     for name in sorted(paths.keys() - split_of.keys()):
         report.add("document in no list", name, str(paths[name]))
-    if args.corpus == "ace":
+    if recipe.corpus == "ace":
         read_document, source_of = prepare_ace.read_document, prepare_ace.source_of
     else:
         files: dict[str, list[Path]] = defaultdict(list)
-        for directory in args.input:
+        for directory in recipe.input:
             for path in sorted(Path(directory).rglob("*")):
                 files[path.name].append(path)
         read_document, source_of = prepare_ere.read_document, partial(prepare_ere.source_of, files=files)
@@ -143,17 +149,17 @@ def read_pair(path: Path, source: Path, read_document) -> Document:
         return read_document(path, raw, ET.parse(path).getroot())
     except ET.ParseError as error:
         raise UserError(f"{path}, line {error.position[0]}: not XML: {error}") from None
-    except (OSError, ValueError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise UserError(f"{path}: not of the format: {type(error).__name__} {error}") from None
 
 
-def prepare_dygiepp_splits(args: argparse.Namespace, report: Report) -> dict[str, list[Sentence]]:
+def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentence]]:
     """The splits of a DyGIE++ directory.
 
     Raises:
         UserError: there is no such file, or lines of it are broken.
     """
-    paths = [Path(directory) / f"{split}.json" for directory in args.input for split in SPLITS]
+    paths = [Path(directory) / f"{split}.json" for directory in recipe.input for split in SPLITS]
     prepared: dict[str, list[Sentence]] = {}
     problems = []
     for path in (path for path in paths if path.is_file()):
@@ -162,13 +168,13 @@ def prepare_dygiepp_splits(args: argparse.Namespace, report: Report) -> dict[str
             try:
                 read = prepare_dygiepp.read_document(json.loads(line), f"{path}, line {number}", report)
                 for sentence in read:
-                    parse(to_record(sentence))  # what is written must be readable
+                    parse_sentence(to_record(sentence))  # what is written must be readable
                 sentences += read
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 problems.append(f"{path}, line {number}: {type(error).__name__} {error}")
     fail_on(problems, "lines")
     if not prepared:
-        raise UserError(f"no train.json, dev.json or test.json in {', '.join(args.input)}")
+        raise UserError(f"no train.json, dev.json or test.json in {', '.join(recipe.input)}")
     return prepared
 
 

@@ -8,7 +8,7 @@ experiments; arguments that are times or values and no entities are left out and
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from evaluations.supervised_ie.documents import Document, Mention, read_source
+from evaluations.supervised_ie.documents import Document, Mention, part, read_source
 
 SUFFIX = ".apf.xml"
 
@@ -26,12 +26,12 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
         root: of the parsed .apf.xml.
 
     Raises:
-        ValueError, KeyError, AttributeError: a part that the format demands is missing or wrong.
+        ValueError, LookupError: a part that the format demands is missing or wrong.
     """
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=False))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
-            head = mention.find("head/charseq")
+            head = part(mention, "head/charseq")
             document.add_entity(_mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", "")))
     document.no_entities |= {m.attrib["ID"] for name in ("timex2_mention", "value_mention") for m in root.iter(name)}
     for relation in root.iter("relation"):
@@ -41,7 +41,7 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     for event in root.iter("event"):
         kind = f"{event.attrib['TYPE']}:{event.attrib['SUBTYPE']}"
         for mention in event.iter("event_mention"):
-            trigger = _mention(mention.attrib["ID"], mention.find("anchor/charseq"), kind)
+            trigger = _mention(mention.attrib["ID"], part(mention, "anchor/charseq"), kind)
             arguments = [(a.attrib["REFID"], a.attrib["ROLE"]) for a in mention.iter("event_mention_argument")]
             document.events.append((trigger, arguments))
     return document

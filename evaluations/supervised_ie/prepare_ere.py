@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from common.errors import UserError
-from evaluations.supervised_ie.documents import Document, Mention, read_source
+from evaluations.supervised_ie.documents import Document, Mention, part, read_source
 
 SUFFIX = ".rich_ere.xml"
 SOURCE_SUFFIXES = (".cmp.txt", ".mpdf.xml", ".mp.txt", ".xml", ".txt")
@@ -38,7 +38,7 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
         root: of the parsed .rich_ere.xml.
 
     Raises:
-        ValueError, KeyError, AttributeError: a part that the format demands is missing or wrong.
+        ValueError, LookupError: a part that the format demands is missing or wrong.
     """
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=True))
     for entity in root.iter("entity"):
@@ -55,10 +55,10 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
             document.no_entities.add(filler.attrib["id"])
     for relation in root.iter("relation"):
         for mention in relation.iter("relation_mention"):
-            head, tail = (_reference(mention.find(name)) for name in ("rel_arg1", "rel_arg2"))
+            head, tail = (_reference(part(mention, name)) for name in ("rel_arg1", "rel_arg2"))
             document.relations.append((relation.attrib["type"], head, tail))
     for event in root.iter("event_mention"):
-        trigger = event.find("trigger")
+        trigger = part(event, "trigger")
         kind = f"{event.attrib['type']}:{event.attrib['subtype']}"
         found = _mention(event.attrib["id"], trigger, trigger.text or "", kind)
         arguments = [(_reference(argument), argument.attrib["role"]) for argument in event.iter("em_arg")]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from common.bootstrap import f1_interval, micro_prf
+from evaluations.bootstrap import f1_interval, micro_prf
 from evaluations.supervised_ie.data import Sentence
 from evaluations.supervised_ie.labels import Labels
 
@@ -81,6 +81,6 @@ def tasks_of(labels: Labels) -> list[str]:
 
 def f1_of(counts: dict[str, np.ndarray], tasks: Iterable[str]) -> dict[str, float]:
     """Micro F1 of each task in percent, and their mean as OVERALL."""
-    f1 = micro_prf(sum(counts.values()))[:, 2]
+    f1 = micro_prf(np.sum([*counts.values()], axis=0))[:, 2]
     of_task = {task: float(f1[TASKS.index(task)]) for task in tasks}
     return {**of_task, OVERALL: sum(of_task.values()) / len(of_task)}

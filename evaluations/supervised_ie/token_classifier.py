@@ -1,26 +1,15 @@
-"""A sanity line for the extractor: the same encoder with one linear layer that tags words, entities only.
-
-Takes the flags of `train`; trains in one go and scores test (or dev) with the epoch that was best on dev.
-"""
-
-import json
+"""What the extractor is measured against: the same encoder with one linear layer that tags words, entities only."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertModel
+from transformers import PreTrainedModel
 
-from common.cpu import Dropout
-from common.errors import run
-from common.files import environment, write_atomically
-from evaluations.supervised_ie import checkpoint
-from evaluations.supervised_ie.batches import Batch, collate, make_examples, sorted_batches
-from evaluations.supervised_ie.data import Entity, Sentence, read_sentences, split_path
-from evaluations.supervised_ie.labels import Labels, collect_labels
+from encoders.cpu import Dropout
+from evaluations.supervised_ie.batches import Batch
+from evaluations.supervised_ie.data import Entity, Sentence
+from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import hidden_states
-from evaluations.supervised_ie.predict import POSITIONS
-from evaluations.supervised_ie.scores import count, f1_of, summary
-from evaluations.supervised_ie.train import make_optimizer, parse_args, train_epoch
 
 DROPOUT = 0.1
 
@@ -28,11 +17,11 @@ DROPOUT = 0.1
 class TokenClassifier(nn.Module):
     """A linear layer over the last layer's state of each word's first piece, and a softmax over BIO tags."""
 
-    def __init__(self, encoder: BertModel, labels: Labels, mixed_precision: str):
+    def __init__(self, encoder: PreTrainedModel, labels: Labels, mixed_precision: str):
         super().__init__()
-        self.encoder, self.tags, self.mixed_precision = encoder, labels.entity_tags, mixed_precision
+        self.encoder, self.labels, self.mixed_precision = encoder, labels, mixed_precision
         self.dropout = Dropout(DROPOUT)
-        self.score = nn.Linear(encoder.config.hidden_size, len(self.tags))
+        self.score = nn.Linear(encoder.config.hidden_size, len(labels.entity_tags))
 
     def logits(self, batch: Batch) -> Tensor:
         """(W, L) of all words of the batch."""
@@ -45,12 +34,12 @@ class TokenClassifier(nn.Module):
         return {"tags": F.cross_entropy(self.logits(batch), tags)}
 
     @torch.no_grad()
-    def tag(self, batch: Batch) -> list[Sentence]:
+    def predict(self, batch: Batch) -> list[Sentence]:
         """The sentences with the entities that the most probable tag of each word spells."""
         best = self.logits(batch).argmax(dim=1)
         tagged = []
         for sentence, words, mask in zip(batch.sentences, batch.word_grid, batch.word_mask, strict=True):
-            names = [self.tags[tag] for tag in best[words[mask]].tolist()]
+            names = [self.labels.entity_tags[tag] for tag in best[words[mask]].tolist()]
             tagged.append(Sentence(sentence.doc_id, sentence.sent_id, sentence.tokens, chunks(names)))
         return tagged
 
@@ -66,43 +55,3 @@ def chunks(names: list[str]) -> list[Entity]:
             entities.append(Entity(i, i + 1, name[2:]))
         before = name
     return entities
-
-
-def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    scored = "test" if split_path(args.data, "test").is_file() else "dev"
-    splits = {split: read_sentences(split_path(args.data, split)) for split in {"train", "dev", scored}}
-    labels = collect_labels(splits["train"], [])
-    torch.manual_seed(args.seed)
-    encoder, tokenizer = checkpoint.load_encoder(args.encoder)
-    model = TokenClassifier(encoder, labels, args.mixed_precision).to(args.device)
-    optimizer = make_optimizer(model, args)
-    examples = make_examples(splits["train"], tokenizer, labels)
-
-    def counts(split: str) -> dict:
-        model.eval()
-        predicted = {}
-        for batch in sorted_batches(make_examples(splits[split], tokenizer), POSITIONS):
-            laid_out = collate(batch, tokenizer, encoder.config.max_position_embeddings).to(args.device)
-            for of_batch, sentence in zip(laid_out.sentences, model.tag(laid_out), strict=True):
-                predicted[id(of_batch)] = sentence
-        return count(splits[split], [predicted[id(sentence)] for sentence in splits[split]])
-
-    best = (-1.0, 0, {})  # dev F1, epoch, counts of the scored split
-    for epoch in range(1, args.max_epochs + 1):
-        losses = train_epoch(model, optimizer, examples, epoch, tokenizer, args)
-        dev = f1_of(counts("dev"), ["entity"])["entity"]
-        print(f"epoch {epoch}: loss {losses['tags']:.3f}  dev F1: entity {dev:.2f}", flush=True)
-        if dev > best[0]:
-            best = (dev, epoch, counts(scored))
-        if epoch - best[1] >= args.patience:
-            break
-    line = {"split": scored, "epoch": best[1], "dev_f1": best[0], **summary(best[2], ["entity"])["entity"]}
-    print(f"{scored}: entity F1 {line['f1']:.2f} ({line['low']:.2f} - {line['high']:.2f}), epoch {line['epoch']}")
-    directory = checkpoint.run_directory(args.name)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / "token_classifier.json", json.dumps({**line, "environment": environment()}) + "\n")
-
-
-if __name__ == "__main__":
-    run(main)
