@@ -121,7 +121,8 @@ def plain_states(
     encoder, own_tokenizer = load_encoder(name)
     if own_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(f"the plain encoder `{name}` and the checkpoint have different vocabularies")
-    return token_states(encoder.to(device), tokens.sentences, description="plain encoder").numpy()
+    encoder.to(device)  # pyright: ignore[reportArgumentType]
+    return token_states(encoder, tokens.sentences, description="plain encoder").numpy()
 
 
 def agreement(
@@ -144,13 +145,13 @@ def agreement(
     random = Result("random encoder and typer", [])
     for number in range(CONTROL_SEEDS):
         torch.manual_seed(seed + number)
-        control = SparseLTForPreTraining(model.config).eval().to(model.device)
+        control = SparseLTForPreTraining(model.config).eval().to(model.device)  # pyright: ignore[reportArgumentType]
         types = types_of(control, tokens.sentences, f"random {number + 1}/{CONTROL_SEEDS}")
         random.runs.append(measure(types, tokens, True))
     states = plain_states(plain_encoder, tokenizer, tokens, model.device)
     clusters = min(model.config.num_types - 1, len(states))
     kmeans = Result(f"k-means, {clusters} clusters of plain states", [])
     for number in range(CONTROL_SEEDS):
-        found = KMeans(clusters, n_init=1, random_state=seed + number).fit_predict(states)
+        found = KMeans(clusters, n_init=1, random_state=seed + number).fit_predict(states)  # pyright: ignore[reportArgumentType]
         kmeans.runs.append(measure(found, tokens, False))
     return [trained, random, kmeans]

@@ -121,7 +121,9 @@ def main(argv: list[str]) -> None:
         "types": tables.type_rows(corpus, recipe.seed),
         "by_frequency": tables.shares_by_frequency(corpus),
         "by_position": tables.shares_by_position(corpus),
-        "agreement": agreement(model, tokenizer, tokens, plain_encoder, recipe.seed) if tokens else [],
+        "agreement": agreement(model, tokenizer, tokens, plain_encoder, recipe.seed)
+        if tokens and plain_encoder
+        else [],
         "reconstructions": rebuilt,
     }
     html = render(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from evaluations.latent_types.typed_corpus import TypedCorpus
 from runs import read_metrics
 from training.report import CURVES, curves, draw_curve
 
+TEMPLATES = Path(__file__).with_name("templates")
 LARGEST_PAGE = 5_000_000  # bytes; what mail servers let through
 EXAMPLES = (300, 100, 30, 10)  # example sentences: the first number with which the page is small enough
 
@@ -60,7 +61,7 @@ def curve_pictures(run_directory: Path) -> list[Markup]:
 def environment() -> Environment:
     """jinja2 with every value escaped."""
     environment = Environment(
-        loader=PackageLoader("evaluations.latent_types", "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -80,7 +81,7 @@ def render(template: str, examples: list, **content: object) -> str:
         UserError: the page is too large even so.
     """
     pages = environment()
-    script = pages.loader.get_source(pages, "page.js")[0]
+    script = (TEMPLATES / "page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     for number in EXAMPLES:
         html = pages.get_template(template).render(

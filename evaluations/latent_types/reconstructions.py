@@ -44,7 +44,7 @@ def reconstruct(
     Returns:
         a reconstruction a sentence; BLEU in percent, as `pretrain.py` validates it.
     """
-    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in sentences]
+    texts = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in sentences]
     described = list(describe(model, tokenizer, texts, max_length))
     found = [
         Reconstruction(line, *differences(d.sentence.split(), d.reconstruction.split()))

@@ -83,10 +83,10 @@ def contexts(corpus: TypedCorpus, type_id: int, generator: np.random.Generator) 
     _, first = np.unique(corpus.token_ids[places], return_index=True)
     different = places[np.sort(first)][:CONTEXTS_SHOWN]
     found = []
-    for place in np.sort(different):
+    for place in np.sort(different).tolist():
         sentence = np.searchsorted(corpus.bounds, place, side="right") - 1
-        start = max(corpus.bounds[sentence], place - CONTEXT_WIDTH)
-        end = min(corpus.bounds[sentence + 1], place + 1 + CONTEXT_WIDTH)
+        start, end = corpus.bounds[sentence : sentence + 2].tolist()
+        start, end = max(start, place - CONTEXT_WIDTH), min(end, place + 1 + CONTEXT_WIDTH)
         found.append(
             Context(
                 " ".join(corpus.tokens(start, place)),

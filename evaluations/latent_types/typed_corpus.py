@@ -53,7 +53,7 @@ def load_checkpoint(
     """
     model, tokenizer = load_autoencoder(path), tokenizer_of(path, tokenizer_name)
     check_tokenizer(model.config.encoder, tokenizer)
-    return model.to(device), tokenizer
+    return model.to(device), tokenizer  # pyright: ignore[reportArgumentType]
 
 
 def run_directory_of(checkpoint: Path) -> Path:
@@ -115,5 +115,5 @@ def type_corpus(
         token_ids=np.concatenate([ids[1:-1] for ids in sentences]),
         type_ids=types_of(model, tokens, description),
         num_types=model.config.num_types,
-        vocabulary=tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
+        vocabulary=list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
     )
