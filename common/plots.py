@@ -6,7 +6,12 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "sparse latent typing", "font.family": "sans-serif", "font.size": 8}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sparse latent typing",
+    "font.family": "sans-serif",
+    "font.size": 8,
+}
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"  # Okabe and Ito (2008): told apart by everyone
 
 

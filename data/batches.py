@@ -1,6 +1,7 @@
 """From tokenised sentences to the batch of a step: chosen, masked, and packed into rows without padding."""
 
 import signal
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def mask_tokens(
     selected = ordinary & (generator.random(len(input_ids)) < probability)
     fate = generator.random(len(input_ids))
     another = generator.integers(len(tokenizer), size=len(input_ids))
-    masked = np.where(selected & (fate < 0.8), tokenizer.mask_token_id, input_ids)
+    masked = np.where(selected & (fate < 0.8), cast(int, tokenizer.mask_token_id), input_ids)
     masked = np.where(selected & (fate >= 0.9), another, masked)
     return masked, np.where(selected, input_ids, IGNORED)
 
@@ -96,7 +97,7 @@ class Batches(torch.utils.data.Dataset):
         )
         lengths = [len(ids) for ids in sentences]
         layout = pack(lengths, self.max_length) if self.packed else [[i] for i in range(len(sentences))]
-        pad = self.tokenizer.pad_token_id
+        pad = cast(int, self.tokenizer.pad_token_id)
         mlm_labels = collate(labels, layout, IGNORED)
         return {
             "input_ids": collate(sentences, layout, pad),

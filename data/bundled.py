@@ -57,7 +57,7 @@ def wiki_sample() -> Iterator[str]:
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki  # takes a second
 
     with bz2.open(dump) as file:
-        for _, text, _ in extract_pages(file, filter_namespaces=("0",)):
+        for _, text, _ in extract_pages(file, filter_namespaces=("0",)):  # pyright: ignore[reportArgumentType]
             for line in filter_wiki(MEASURE.sub(r"\1 \2", text)).split("\n"):
                 if PROSE.fullmatch(line) and not MARKUP.search(line):
                     for pattern, instead in LEFT_BEHIND:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
 
 from encoders.packing import packed_batches, same_sentence, sentence_positions
 from encoders.words import Encoded
@@ -22,7 +21,7 @@ class Family:
             the MLM head in front of the matrix.
     """
 
-    mlm_transform: Callable[[PreTrainedModel, Tensor], Tensor]
+    mlm_transform: Callable[[Any, Tensor], Tensor]
 
 
 FAMILIES = {
@@ -36,7 +35,7 @@ def encode(
     input_ids: Tensor | None = None,
     inputs_embeds: Tensor | None = None,
     **options: Any,
-) -> BaseModelOutput:
+) -> Any:
     """Run an encoder over packed rows: tokens see their own sentence only, and positions restart in each.
 
     Args:
@@ -45,6 +44,9 @@ def encode(
             case of one sentence a row.
         input_ids: (R, W), or inputs_embeds: (R, W, E), word embeddings.
         options: others that the encoder takes, as `output_hidden_states`.
+
+    Returns:
+        transformers' `BaseModelOutput`.
     """
     return encoder(
         input_ids=input_ids,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import torch
 import transformers
@@ -144,7 +145,7 @@ def load_encoder(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenize
     Raises:
         UserError: see `load_masked_lm` and `load_tokenizer`; the two do not fit.
     """
-    encoder = load_masked_lm(name_or_path).base_model
+    encoder = cast(PreTrainedModel, load_masked_lm(name_or_path).base_model)
     tokenizer = load_tokenizer(name_or_path)
     check_tokenizer(encoder.config, tokenizer)
     return encoder, tokenizer

@@ -1,7 +1,7 @@
 """Words -> word pieces, and where each word begins."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -31,15 +31,15 @@ class WordPieces:
             ids = tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"]
             self.known.update(zip(new, ids, strict=True))
         self.unknown += sum(not self.known[word] for word in words)
-        return [self.known[word] or [tokenizer.unk_token_id] for word in words]
+        return [self.known[word] or [cast(int, tokenizer.unk_token_id)] for word in words]
 
     def encode(self, words: Sequence[str]) -> Encoded:
         """A sentence's pieces up to `max_length`, [CLS] and [SEP] included; words beyond it have no first piece."""
-        ids, first = [self.tokenizer.cls_token_id], []
+        ids, first = [cast(int, self.tokenizer.cls_token_id)], []
         for pieces in self.pieces(words):
             first.append(len(ids))
             ids += pieces
         del ids[self.max_length - 1 :]
         first = [position for position in first if position < len(ids)]
         self.cut += len(words) - len(first)
-        return Encoded([*ids, self.tokenizer.sep_token_id], first)
+        return Encoded([*ids, cast(int, self.tokenizer.sep_token_id)], first)

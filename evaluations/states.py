@@ -12,10 +12,12 @@ norm             mean length of a state
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
+from transformers import PreTrainedModel
 
 from common.errors import UserError, run
 from common.flags import Count, Length, argument, flag, parse
@@ -44,10 +46,11 @@ def main(argv: list[str]) -> None:
     print("| encoder | weights moved | cosine | anisotropy | effective rank | norm |\n|---|---:|---:|---:|---:|---:|")
     first = None
     for name in recipe.encoders:
-        encoder = load_masked_lm(name).base_model.eval()
+        encoder = cast(PreTrainedModel, load_masked_lm(name).base_model).eval()
+        encoder.to(device)  # pyright: ignore[reportArgumentType]
         check_tokenizer(encoder.config, tokenizer, max(map(len, rows)))
         weights = torch.cat([weight.detach().flatten() for weight in encoder.parameters()])
-        states = token_states(encoder.to(device), sentences, recipe.batch_size)  # (N, D), of all tokens
+        states = token_states(encoder, sentences, recipe.batch_size)  # (N, D), of all tokens
         first = first or (weights, states)
         if len(weights) != len(first[0]):
             raise UserError(f"{name} is not a continuation of {recipe.encoders[0]}: their weights differ in number")

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -73,7 +74,7 @@ def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tens
     return ours
 
 
-def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict:
+def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict[str, Any]:
     """What the class itself declares; of inherited fields some, as `num_labels`, make transformers build tables."""
     return {name: value for name, value in fields.items() if name in config_class.__annotations__}
 
@@ -81,7 +82,7 @@ def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict:
 def our_config(fields: dict) -> SparseLTConfig:
     """The configuration of a checkpoint in our layout."""
     encoder = BertConfig(**known_fields(fields["encoder"], BertConfig))
-    return SparseLTConfig(**known_fields(fields, SparseLTConfig) | {"encoder": encoder})
+    return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
 
 
 def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> SparseLTConfig:

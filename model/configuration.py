@@ -25,7 +25,7 @@ class SparseLTConfig(PreTrainedConfig):
     model_type = "sparse_lt"
     sub_configs: ClassVar[dict[str, Any]] = {"encoder": BertConfig}
 
-    encoder: BertConfig | dict[str, Any] | None = None
+    encoder: Any = None  # a BertConfig; a dictionary becomes one
     num_types: int = 64
     kl_form: Literal["exponential", "plain"] = "exponential"
     decoder_layers: int = 1
@@ -49,7 +49,7 @@ class SparseLTConfig(PreTrainedConfig):
     def decoder_layer_config(self) -> BertConfig:
         """The configuration of the decoder's layers, as transformers' BERT layer reads it."""
         encoder = self.encoder
-        return BertConfig(
+        config = BertConfig(
             hidden_size=encoder.hidden_size,
             num_attention_heads=self.decoder_attention_heads or encoder.num_attention_heads,
             intermediate_size=self.decoder_intermediate_size or encoder.intermediate_size,
@@ -59,5 +59,6 @@ class SparseLTConfig(PreTrainedConfig):
             layer_norm_eps=self.decoder_layer_norm_eps,
             is_decoder=True,
             add_cross_attention=True,
-            attn_implementation=cpu.IMPLEMENTATION,
         )
+        config._attn_implementation = cpu.IMPLEMENTATION
+        return config

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
@@ -68,7 +69,7 @@ def describe(
             yield Description(
                 sentence=text,
                 types=[(token, type_id) for token, type_id, special in tokens if type_id and not special],
-                reconstruction=tokenizer.decode(rebuilt[i, : attention_mask[i].sum()], skip_special_tokens=True),
+                reconstruction=str(tokenizer.decode(rebuilt[i, : attention_mask[i].sum()], skip_special_tokens=True)),
                 cut_at=max_length if encoding.overflowing else None,
             )
 
@@ -78,4 +79,5 @@ def bleu(originals: Sequence[str], rebuilt: Sequence[str]) -> float:
     1 of Chen and Cherry 2014)."""
     references = [[text.split()] for text in originals]
     smoothing = SmoothingFunction().method1
-    return 100 * float(corpus_bleu(references, [text.split() for text in rebuilt], smoothing_function=smoothing))
+    score: Any = corpus_bleu(references, [text.split() for text in rebuilt], smoothing_function=smoothing)
+    return 100 * float(score)

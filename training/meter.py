@@ -77,7 +77,7 @@ class Meter:
 
     def means(self) -> dict[str, float]:
         """The means over the steps since the last call, by name."""
-        means = dict(zip(self.names, (self.sums / self.steps).tolist(), strict=True))
+        means: dict[str, float] = dict(zip(self.names, (self.sums / self.steps).tolist(), strict=True))
         self.sums.zero_()
         self.steps = 0
         return means | ({"skipped_steps": int(self.skipped)} if self.scaled else {})

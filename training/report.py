@@ -50,7 +50,8 @@ def curves(lines: list[dict[str, Any]]) -> tuple[dict[str, Curve], dict[str, Cur
             for name, value in (values if isinstance(values, dict) else {}).items():
                 if name != "step" and isinstance(value, int | float) and abs(value) < LARGEST:
                     found.setdefault(name, {})[line["step"]] = float(value)
-    return tuple({name: sorted(c.items()) for name, c in part.items() if c} for part in (training, validation))
+    in_order = ({name: sorted(c.items()) for name, c in part.items() if c} for part in (training, validation))
+    return next(in_order), next(in_order)
 
 
 def thinned(curve: Curve) -> Curve:
@@ -106,7 +107,8 @@ def last_step(*parts: dict[str, Curve]) -> int | None:
 
 def front_matter(name: str, arguments: dict, measures: dict[str, float]) -> str:
     """The card's metadata as the hub reads it (YAML)."""
-    encoder = HUB_NAMES.get(arguments.get("model"), arguments.get("model"))
+    encoder = arguments.get("model", "")
+    encoder = HUB_NAMES.get(encoder, encoder)
     data = arguments.get("data")
     results = [
         EvalResult(

@@ -64,7 +64,7 @@ def validate(
         metrics["reconstruction_accuracy"] = (hits[2] / hits[3].clamp(min=1)).item()
         metrics["type_perplexity"] = entropy(p).exp().item()  # of all the batches together
         ids = dataset[:BLEU_SENTENCES]["input_ids"]
-        sentences = [tokenizer.decode(i, skip_special_tokens=True) for i in ids]
+        sentences = [str(tokenizer.decode(i, skip_special_tokens=True)) for i in ids]
         rebuilt = [description.reconstruction for description in describe(model, tokenizer, sentences, max_length)]
         metrics["bleu"] = bleu(sentences, rebuilt)
     model.train(was_training)

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from types import FrameType
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -56,7 +57,8 @@ class DeadTypeWatch:
 
     def dead(self, done: int, accelerator: Accelerator) -> list[int]:
         """The types that took no token in the last `PATIENCE` of the steps done, in any process."""
-        last_seen = accelerator.gather(self.last_seen).view(accelerator.num_processes, -1).amax(0)  # (C,)
+        gathered = cast(Tensor, accelerator.gather(self.last_seen))
+        last_seen = gathered.view(accelerator.num_processes, -1).amax(0)  # (C,)
         return [t for t, seen in enumerate(last_seen.tolist()) if t and done - seen >= self.PATIENCE]
 
     def warning(self, dead: list[int]) -> str | None:
