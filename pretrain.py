@@ -62,19 +62,21 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
 def load_sentences(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
 ) -> tuple[Dataset, Dataset, str]:
-    """The sentences to train on, those held out, and the sha256 of the corpus.
+    """The sentences to train on, those held out, and what identifies the corpus.
 
     Raises:
         UserError: there is no such corpus, or it holds too little.
     """
     with accelerator.main_process_first():
-        corpus, sha256 = load_corpus(recipe.data, tokenizer, recipe.max_length, recipe.text_column)
+        corpus, summary = load_corpus(recipe.data, tokenizer, recipe.max_length, recipe.text_column, recipe.long_lines)
     if len(corpus) < 2:
         raise UserError(f"{recipe.data} holds one sentence; two are required, one of them held out")
     with accelerator.main_process_first():
         training, held_out = hold_out(corpus, recipe.validation_fraction, recipe.seed)
-    accelerator.print(f"{recipe.data}: {len(training):,} sentences to train on, {len(held_out):,} held out")
-    return training, held_out.select(range(min(recipe.eval_sentences, len(held_out)))), sha256
+    accelerator.print(f"{recipe.data}: {len(training):,} sentences to train on, {len(held_out):,} held out; {summary}")
+    if summary.warning:
+        accelerator.print(f"warning: {summary.warning}")
+    return training, held_out.select(range(min(recipe.eval_sentences, len(held_out)))), summary.identity
 
 
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SparseLTForPreTraining:
@@ -116,14 +118,14 @@ def main(argv: list[str]) -> None:
     device, world_size = accelerator.device, accelerator.num_processes
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
     tokenizer = load_tokenizer(recipe.model)
-    training, held_out, corpus_sha256 = load_sentences(recipe, tokenizer, accelerator)
+    training, held_out, corpus_identity = load_sentences(recipe, tokenizer, accelerator)
     plain_model = make_model(recipe, tokenizer)
     accelerator.print(f"{recipe.model} on {world_size} x {device.type}, precision: {accelerator.mixed_precision}")
     check_disk(recipe.directory, plain_model, recipe.keep_last)
     if warning := memory_warning(plain_model, recipe.batch_size // world_size * min(recipe.max_length, 64), device):
         accelerator.print(f"warning: {warning}")
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
-    inputs = {"corpus": corpus_sha256, "encoder": fingerprint(plain_model.encoder)}
+    inputs = {"corpus": corpus_identity, "encoder": fingerprint(plain_model.encoder)}
     inputs["precision"] = accelerator.mixed_precision
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
@@ -134,7 +136,7 @@ def main(argv: list[str]) -> None:
     if finished:
         return
     if checkpoint is not None:
-        start, state = checkpoints.load_step(checkpoint, plain_model, optimizer)
+        start, state = checkpoints.load_step(checkpoint, plain_model, optimizer)  # pyright: ignore[reportArgumentType]
         meter.load_state(state["meter"])
         type_watch.last_seen += torch.tensor(state["types"], device=device)
         if accelerator.scaler is not None:
@@ -199,14 +201,14 @@ def main(argv: list[str]) -> None:
                 del batch["input_ids"]
             torch.manual_seed(seed_of(recipe.seed, number, rank))  # Gumbel noise and dropout
             with accelerator.accumulate(model):
-                output = model(**batch, tau=torch.full((), tau, device=device))
+                output = model(**batch, tau=torch.full((), tau, device=device), sampled_words=recipe.sampled_words)
                 loss = sum(weights[name] * value for name, value in output.losses.items())
                 accelerator.backward(loss)
                 meter.add({"loss": loss} | output.named_scalars(), 1 / accumulation)
                 if not recipe.mlm_only:
                     type_watch.look(step, output.type_ids, batch["attention_mask"])
                 if accelerator.sync_gradients:
-                    meter.end_step(step, accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm))
+                    meter.end_step(step, accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm))  # pyright: ignore[reportArgumentType]
                 optimizer.step()
                 optimizer.zero_grad()
         done = step + 1
@@ -217,7 +219,7 @@ def main(argv: list[str]) -> None:
         if world_size == 1:
             stopping = stop.number > 0
         elif logging:  # a signal reaches each process at its own time; where there are several they agree at log lines
-            stopping = accelerator.reduce(torch.tensor(stop.number, device=device)).item() > 0
+            stopping = accelerator.reduce(torch.tensor(stop.number, device=device)).item() > 0  # pyright: ignore[reportAttributeAccessIssue]
         if logging:
             meter.check(recipe.directory, corpus_lines)
             means = meter.means() | {"tau": tau, **rates, "encoder_frozen": int(frozen)}

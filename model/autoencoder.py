@@ -1,14 +1,15 @@
 """The sparse latent typing autoencoder: a masked language model, latent typer, decoder and reconstruction head."""
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from encoders import (
     IGNORED,
@@ -24,17 +25,27 @@ from encoders.cpu import use_cpu_dropout
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
+from model.losses import (
+    entropy,
+    global_mean,
+    kl_loss,
+    mean_type_probs,
+    sampled_cross_entropy,
+    sparsity_loss,
+    vocabulary_cross_entropy,
+)
+
+NONE: Any = None  # ModelOutput requires defaults
 
 
 @dataclass
 class TypingOutput(ModelOutput):
     """What the typer makes of clean sentences: `SparseLTForPreTraining.type_tokens`."""
 
-    type_probs: Tensor | None = None  # (B, T, C) float32
-    type_ids: Tensor | None = None  # (B, T)
-    gated: Tensor | None = None  # (B, T, D)
-    encoder_last_hidden_state: Tensor | None = None  # (B, T, D)
+    type_probs: Tensor = NONE  # (B, T, C) float32
+    type_ids: Tensor = NONE  # (B, T)
+    gated: Tensor = NONE  # (B, T, D)
+    encoder_last_hidden_state: Tensor = NONE  # (B, T, D)
 
 
 @dataclass
@@ -70,12 +81,11 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     config_class = SparseLTConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
-    input_modalities = ("text",)
     _supports_sdpa = True
     encoder_frozen = False
 
     def __init__(self, config: SparseLTConfig):
-        super().__init__(config)
+        super().__init__(config := copy.deepcopy(config))  # transformers writes into it
         self.plain = from_config(config.encoder)
         self.typer = LatentTyper(config.encoder.hidden_size, config.num_types)
         self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers)
@@ -113,7 +123,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     @property
     def encoder(self) -> PreTrainedModel:
-        return self.plain.base_model
+        return cast(PreTrainedModel, self.plain.base_model)
 
     def freeze_encoder(self, frozen: bool) -> None:
         """Freeze the encoder, word embeddings included, or let it learn. Frozen it has no gradient and no dropout."""
@@ -128,7 +138,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return self
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.plain.get_input_embeddings()
+        return cast(nn.Embedding, self.plain.get_input_embeddings())
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The encoder's last hidden states; (B, T) ids -> (B, T, D)."""
@@ -169,7 +179,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         tau: float | Tensor = 1.0,
         mlm_positions: Tensor | None = None,
         return_logits: bool = False,
-        encoder_outputs: BaseModelOutput | None = None,
+        sampled_words: int = 0,
+        encoder_outputs: Any = None,
         decoder_input_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
@@ -189,10 +200,13 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             mlm_positions: (K,) where in the flattened batch the selected tokens are; looked up in `mlm_labels`
                 when absent, which on a GPU costs a wait for the device.
             return_logits: also return the logits of both heads.
+            sampled_words: estimate the reconstruction loss over so many random words besides those of the batch (see
+                `model.losses.sampled_cross_entropy`); 0: over the whole vocabulary.
             encoder_outputs, decoder_input_ids, past_key_values, use_cache, return_dict: what transformers' `generate`
                 passes at each of its steps.
         """
         if encoder_outputs is not None:
+            assert attention_mask is not None and decoder_input_ids is not None
             return self._decode_step(
                 encoder_outputs.last_hidden_state, attention_mask, decoder_input_ids, past_key_values
             )
@@ -210,11 +224,12 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         output = SparseLTOutput(**typing, losses=losses, metrics=metrics)
 
         if masked_input_ids is not None:
+            assert mlm_labels is not None
             if mlm_positions is None:
                 mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)  # (K,)
             states = mlm_transform(self.plain, hidden[0].flatten(0, 1)[mlm_positions])  # (K, D)
             labels = mlm_labels.flatten()[mlm_positions]  # (K,)
-            bias = self.plain.get_output_embeddings().bias  # (V,)
+            bias = cast(nn.Linear, self.plain.get_output_embeddings()).bias  # (V,)
             losses["mlm"] = vocabulary_cross_entropy(states, words, bias, labels)
             if return_logits:
                 output.mlm_logits = F.linear(states, words, bias)
@@ -222,8 +237,9 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         if input_ids is not None:
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
             states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated)  # (B, T - 1, D)
-            losses["reconstruction"] = vocabulary_cross_entropy(
-                states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten()
+            head = (states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten())
+            losses["reconstruction"] = (
+                sampled_cross_entropy(*head, sampled_words) if sampled_words else vocabulary_cross_entropy(*head)
             )
             if return_logits:
                 output.reconstruction_logits = self.reconstruction_logits(states)
@@ -256,7 +272,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         gated: Tensor,
         attention_mask: Tensor,
         decoder_input_ids: Tensor,
-        past_key_values: Cache | None,
+        past_key_values: Any,  # Cache | None
     ) -> Seq2SeqLMOutput:
         """One step of `generate`: (B, S) new ids after what the cache holds -> logits (B, S, V)."""
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -290,7 +306,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         if "max_new_tokens" not in options:
             options.setdefault("max_length", input_ids.shape[1])
         encoder_outputs = BaseModelOutput(last_hidden_state=gated)
-        return super().generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **options)
+        return super().generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **options)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 AutoConfig.register("sparse_lt", SparseLTConfig)

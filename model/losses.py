@@ -115,6 +115,25 @@ def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, label
     return global_mean(total, (labels != IGNORED).sum())
 
 
+def sampled_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, number: int) -> Tensor:
+    """An estimate of `vocabulary_cross_entropy` over the labels that occur and `number` other words drawn at random.
+
+    The drawn words stand for all the others: their share of the softmax's normaliser is scaled up by how many there
+    are (Jean et al., ACL 2015, section 3). Where the word embeddings are frozen this saves half of a step on a CPU.
+    """
+    vocabulary = len(bias)
+    own = labels[labels != IGNORED].unique()  # (n,) ascending
+    drawn = torch.randperm(vocabulary, device=labels.device)[:number]
+    drawn = drawn[~torch.isin(drawn, own)]  # (m,)
+    words = torch.cat([own, drawn])
+    logits = F.linear(hidden, weight[words], bias[words]).float()  # (N, n + m)
+    scale = torch.zeros(len(words), device=logits.device)
+    scale[len(own) :] = math.log((vocabulary - len(own)) / max(1, len(drawn)))
+    places = torch.searchsorted(own, labels).where(labels != IGNORED, IGNORED)
+    total = F.cross_entropy(logits + scale, places, ignore_index=IGNORED, reduction="sum")
+    return global_mean(total, (labels != IGNORED).sum())
+
+
 def mean_type_probs(type_probs: Tensor, attention_mask: Tensor) -> Tensor:
     """The type distribution of the global batch, `p` of the losses below.
 

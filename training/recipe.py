@@ -8,9 +8,16 @@ from typing import Any, ClassVar, Literal
 from common.errors import UserError
 from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, Weight, flag, parse
 
-# MiniLM's MLM head is new and its embeddings were tuned for sentence similarity: at the paper's rates, made for
-# BERT-base, it hardly moves in a few thousand steps.
-MINILM = {"learning_rate": 1e-3, "encoder_learning_rate": 5e-4, "warmup_steps": 20}
+# For short runs on two cores: MiniLM's MLM head is new and its embeddings were tuned for sentence similarity, so that the
+# heads learn before the encoder does, and the encoder moves little.
+MINILM = {
+    "learning_rate": 2e-3,
+    "encoder_learning_rate": 5e-5,
+    "warmup_steps": 200,
+    "frozen_steps": 300,
+    "sparsity_ramp": 0.5,
+    "sampled_words": 1000,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +27,9 @@ class Recipe:
     name: str = flag(help="name of the run; its results go to OUTPUT_DIR/NAME")
     output_dir: Path = flag(Path("checkpoints"), "directory of all runs")
     model: str = flag("bert-base-uncased", "encoder: hub id, local directory, or `minilm`")
-    data: str = flag("voa_corpus", "corpus: NAME of data/NAME.txt, a text file, `lee_news`, `wiki_sample`, or a hub id")
-    text_column: str = flag("text", "column of a hub data set that holds the sentences")
+    data: str = flag("voa_corpus", "corpus: NAME of data/NAME.txt, a file, `lee_news`, `wiki_sample`, or a hub id")
+    text_column: str = flag("text", "column with the sentences in JSON, CSV, parquet and hub data sets")
+    long_lines: Literal["cut", "split"] = flag("cut", "end of a longer line: cut off, or split into more sentences")
     alpha: Weight = flag(0.05, "weight of the reconstruction loss")
     beta: Weight = flag(0.05, "weight of the sparsity loss")
     gamma: Weight = flag(0.1, "weight of the KL loss; all three 0: masked language modelling alone")
@@ -29,16 +37,19 @@ class Recipe:
     temperature_start: Positive = flag(5.0, "temperature of the typer's Gumbel-softmax at first")
     temperature_end: Positive = flag(0.5, "temperature to which it falls")
     temperature_share: Share = flag(0.7675, "share of the run over which it falls")
+    sampled_words: CountOrZero = flag(
+        0, "random words over which the reconstruction loss is estimated, besides the batch's; 0: the whole vocabulary"
+    )
     sparsity_ramp: Share = flag(0.0, "share of the run over which the sparsity loss' weight rises from 0")
     num_types: Count = flag(64, "latent types, `not typed` included")
     max_steps: Count = flag(100_000, "optimiser steps")
     batch_size: Count = flag(32, "sentences a step, over all processes")
     gradient_accumulation_steps: Count = flag(1, "batches a step")
     mlm_probability: Share = flag(0.15, "share of the tokens that are selected for masked language modelling")
-    max_length: Length = flag(128, "longest sentence in tokens; longer ones are cut")
-    learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (1e-3 for minilm)")
-    encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-4 for minilm)")
-    warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (20 for minilm)")
+    max_length: Length = flag(128, "longest sentence in tokens")
+    learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (2e-3 for minilm)")
+    encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-5 for minilm)")
+    warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (200 for minilm)")
     lr_schedule: Literal["linear", "wsd"] = flag("linear", "warm-up and linear decay, or warm-up, stable, decay")
     frozen_steps: CountOrZero = flag(0, "first steps, in which the encoder is frozen and only what is new learns")
     weight_decay: Weight = flag(0.01, "AdamW's decay, except of biases and LayerNorms")
@@ -65,6 +76,7 @@ class Recipe:
             "model",
             "data",
             "text_column",
+            "long_lines",
             "mixed_precision",
             "device",
             "compile",
