@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 from common.errors import UserError, run
@@ -46,17 +47,24 @@ class Generation:
 
 
 def typed_in() -> Iterator[str]:
-    """The lines of standard input, after a prompt where it is a terminal; two examples where it is empty."""
+    """The lines of standard input as they come, after a prompt where it is a terminal; two examples where it is empty.
+
+    An empty line, which a terminal ends on, is a sentence like any other elsewhere.
+    """
     if sys.stdin is None or sys.stdin.closed:
         yield from EXAMPLES
         return
-    if not sys.stdin.isatty():
-        lines = [line.rstrip("\n") for line in sys.stdin]
-        yield from lines or EXAMPLES
-        return
-    print("Type a sentence and press Enter; an empty line ends.", file=sys.stderr)
-    while line := (sys.stdin.readline()).rstrip("\n"):
-        yield line
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    prompted, number = sys.stdin.isatty(), 0
+    if prompted:
+        print("Type a sentence and press Enter; an empty line ends.", file=sys.stderr)
+    for number, line in enumerate(sys.stdin, 1):  # noqa: B007 (read behind the loop)
+        if prompted and line == "\n":
+            return
+        yield line.removesuffix("\n")
+    if not (prompted or number):
+        yield from EXAMPLES
 
 
 def main(argv: list[str]) -> None:
@@ -68,11 +76,10 @@ def main(argv: list[str]) -> None:
     tokenizer = tokenizer_of(checkpoint, flags.tokenizer)
     max_length = flags.max_length or model.config.encoder.max_position_embeddings
     check_tokenizer(model.config.encoder, tokenizer, max_length)
-    model.to(pick_device(flags.device))
+    model.to(pick_device(flags.device))  # pyright: ignore[reportArgumentType]
 
     sentences = flags.sentences or (read_lines(flags.file) if flags.file else typed_in())
-    # A sentence that is typed in is answered before the next one is asked for.
-    batch_size = 1 if not (flags.sentences or flags.file) and sys.stdin is not None and sys.stdin.isatty() else 32
+    batch_size = 32 if flags.sentences or flags.file else 1  # what is typed in is answered before more is read
     for description in describe(model, tokenizer, sentences, max_length, flags.num_beams, batch_size):
         print(json.dumps(asdict(description)) if flags.json else description, flush=True)
 

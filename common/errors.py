@@ -1,8 +1,10 @@
 """Mistakes that a user can mend: one clear sentence and exit status 2, never a traceback."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 
 class UserError(Exception):
@@ -17,16 +19,20 @@ def first_line(error: BaseException) -> str:
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a script's `main(argv)`; a `UserError` becomes one line on stderr and exit status 2.
 
-    A reader that has gone (`| head`) ends the script quietly. What a terminal cannot show is printed escaped.
+    A reader that has gone (`| head`) and Ctrl-C end the script quietly. What a terminal cannot show is printed escaped.
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # ends as Ctrl-C ends any program: a shell's loop around it ends too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         sys.exit(1)

@@ -5,11 +5,10 @@ may be one of the ranges below, which are checked once, here.
 """
 
 import dataclasses
-import math
-from argparse import ArgumentDefaultsHelpFormatter
+from argparse import SUPPRESS, ArgumentDefaultsHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from transformers import HfArgumentParser
 
@@ -27,9 +26,7 @@ class Range:
     open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return (
-            math.isfinite(value) and (self.least < value if self.open else self.least <= value) and value <= self.most
-        )
+        return (self.least < value if self.open else self.least <= value) and value <= self.most  # never of a NaN
 
     def __str__(self) -> str:
         return f"{'above' if self.open else 'at least'} {self.least:g} and at most {self.most:g}"
@@ -69,6 +66,10 @@ class Parser(HfArgumentParser):
         if options.pop("positional", False):
             kind = getattr(field.type, "__args__", (field.type,))[0]  # of list[X], X | None: X
             parser.add_argument(field.name, type=kind, **options)
+        elif field.type is bool:  # transformers' own would take the argument after it for its value
+            parser.add_argument(f"--{field.name}", action="store_true", default=field.default, **options)
+            if field.default:
+                parser.add_argument(f"--no_{field.name}", action="store_false", dest=field.name, help=SUPPRESS)
         else:
             HfArgumentParser._parse_dataclass_field(parser, field)
 
@@ -108,7 +109,7 @@ def parse(
         def _fill_text(self, text: str, width: int, indent: str) -> str:
             return text  # a docstring is laid out already
 
-    parser = Parser(kind, description=description, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser(cast(Any, kind), description=description, formatter_class=Formatter, allow_abbrev=False)
     if defaults is not None:
         parser.set_defaults(**defaults(parser.parse_known_args(argv)[0]))
     recipe, unknown = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)

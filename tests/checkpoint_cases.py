@@ -21,12 +21,10 @@ def state_in_the_published_layout(model):
     state = {}
     projections = [("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj")]
     for name, tensor in model.state_dict().items():
-        if name.startswith("encoder.embeddings."):
-            state[name.replace("encoder.", "decoder.", 1)] = tensor
-        if name.startswith("encoder."):
-            name = f"model.bert.{name.removeprefix('encoder.')}"
-        elif name.startswith("mlm_transform."):
-            name = f"model.cls.predictions.transform.{name.removeprefix('mlm_transform.')}"
+        if name.startswith("plain.bert.embeddings."):
+            state[name.replace("plain.bert.", "decoder.", 1)] = tensor
+        if name.startswith("plain."):
+            name = f"model.{name.removeprefix('plain.')}"
         elif name.startswith("decoder.layers"):
             for part, theirs in (("attention", "self_attn"), ("crossattention", "encoder_attn")):
                 name = name.replace(f".{part}.output.LayerNorm.", f".{theirs}_layer_norm.")
@@ -41,7 +39,6 @@ def state_in_the_published_layout(model):
         "decoder.embedding_norm.bias": "decoder.layernorm_embedding.bias",
         "typer.weight": "sa_pm.weight_proj.weight",
         "typer.type_embeddings": "sa_pm.vars",
-        "mlm_bias": "model.cls.predictions.bias",
         "reconstruction_bias": "glm_head.bias",
     }.items():
         state[new_name] = state.pop(name)
@@ -50,6 +47,17 @@ def state_in_the_published_layout(model):
     state["model.cls.predictions.decoder.bias"] = state["model.cls.predictions.bias"]
     state["model.bert.embeddings.position_ids"] = torch.arange(64)[None]
     return state
+
+
+def write_earlier(model: SparseLTForPreTraining, directory: Path) -> Path:
+    """The model as this project wrote it at first."""
+    model.save_pretrained(directory)
+    tensors = load_file(directory / "model.safetensors")
+    for name in list(tensors):
+        earlier = name.replace("plain.cls.predictions.transform.", "mlm_transform.").replace("plain.bert.", "encoder.")
+        tensors[earlier.replace("plain.cls.predictions.bias", "mlm_bias")] = tensors.pop(name)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
 
 
 def edit_config(directory, **fields):

@@ -9,7 +9,7 @@ import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from checkpoint_cases import write_published
+from checkpoint_cases import write_earlier, write_published
 from model_cases import lay_out
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
@@ -76,7 +76,7 @@ def tiny_encoder(tiny_tokenizer, tmp_path_factory):
 @pytest.fixture
 def tiny_model(tiny_encoder):
     """A new autoencoder on the tiny encoder, 4 types, in eval mode; each test has its own."""
-    torch.manual_seed(1)
+    torch.manual_seed(4)
     model = SparseLTForPreTraining.from_encoder(str(tiny_encoder), num_types=4)
     torch.nn.init.normal_(model.reconstruction_bias, std=0.2)
     for weight in model.decoder.layers.parameters():  # else it repeats one token, whatever it reads
@@ -114,3 +114,9 @@ def ours(tiny_model, tmp_path):
 def published(tiny_model, tmp_path):
     """The same model in the published layout."""
     return write_published(tiny_model, tmp_path / "published")
+
+
+@pytest.fixture
+def earlier(tiny_model, tmp_path):
+    """The same model as this project wrote it at first."""
+    return write_earlier(tiny_model, tmp_path / "earlier")

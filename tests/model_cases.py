@@ -2,8 +2,8 @@
 
 import torch
 
-LOSSES = ["mlm_loss", "reconstruction_loss", "sparsity_loss", "kl_loss"]
-FIGURES = [*LOSSES, "share_typed", "type_perplexity"]
+LOSSES = ["mlm", "reconstruction", "sparsity", "kl"]
+WEIGHTS = {"mlm": 1, "reconstruction": 0.05, "sparsity": 0.05, "kl": 0.1}
 
 
 def lay_out(rows, width, tokenizer, padding_id=0):
@@ -29,16 +29,19 @@ def lay_out(rows, width, tokenizer, padding_id=0):
     return batch
 
 
-def figures(output):
-    """The scalars of an output."""
-    return {name: output[name].item() for name in FIGURES}
+def scalars(output):
+    """The losses and metrics of an output as numbers."""
+    return {name: value.item() for name, value in output.named_scalars().items()}
+
+
+def weighted_total(output):
+    """The loss that is trained, with the paper's weights."""
+    return sum(WEIGHTS[name] * loss for name, loss in output.losses.items())
 
 
 def gradients(model, batch):
     """The gradient of the weighted total, by parameter."""
     output = model(**batch)
     model.zero_grad()
-    (
-        output.mlm_loss + 0.05 * output.reconstruction_loss + 0.05 * output.sparsity_loss + 0.1 * output.kl_loss
-    ).backward()
+    weighted_total(output).backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}

@@ -22,7 +22,9 @@ def assert_same(model, other):
     assert found.keys() == expected.keys()
     for name in expected:
         assert torch.equal(found[name], expected[name]), name
-    assert other.get_input_embeddings().weight is other.encoder.embeddings.word_embeddings.weight
+    words = other.encoder.embeddings.word_embeddings.weight
+    assert other.get_input_embeddings().weight is other.plain.get_output_embeddings().weight is words
+    assert other.plain.get_output_embeddings().bias is other.plain.cls.predictions.bias
 
 
 def test_our_layout_round_trip(tiny_model, ours):
@@ -54,11 +56,18 @@ def test_configuration_survives(tiny_encoder, tmp_path):
         assert {name: getattr(config, name) for name in fields} == fields
         assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (2, 3, 0)
     ids = torch.tensor([[2, 60, 70, 3]])
-    assert read(ids).reconstruction_loss == model(ids).reconstruction_loss
+    assert read(ids).losses["reconstruction"] == model(ids).losses["reconstruction"]
 
 
 def test_published_layout(tiny_model, published):
     assert_same(tiny_model, load_autoencoder(published))
+
+
+def test_the_layout_that_this_project_wrote_at_first(tiny_model, earlier):
+    names = load_file(earlier / "model.safetensors").keys()
+    assert {"mlm_bias", "mlm_transform.dense.weight", "encoder.embeddings.word_embeddings.weight"} <= names
+    assert not any("plain" in name for name in names)
+    assert_same(tiny_model, load_autoencoder(earlier))
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the published checkpoint is not here")

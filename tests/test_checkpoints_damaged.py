@@ -20,13 +20,13 @@ from model import SparseLTForPreTraining, load_autoencoder
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("layout", ["ours", "published"])
+@pytest.mark.parametrize("layout", ["ours", "earlier", "published"])
 @pytest.mark.parametrize("file", ["config.json", "weights"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
 def test_missing_and_truncated_files(layout, file, share, request):
     directory = request.getfixturevalue(layout)
     if file == "weights":
-        file = "model.safetensors" if layout == "ours" else "pytorch_model.bin"
+        file = "pytorch_model.bin" if layout == "published" else "model.safetensors"
     content = (directory / file).read_bytes().rstrip()
     (directory / file).write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=file):
@@ -93,7 +93,7 @@ def test_config_that_does_not_fit(ours, fields):
     "change",
     [
         lambda tensors: tensors.update({"typer.weight": torch.zeros(4, 31)}),
-        lambda tensors: tensors.update({"mlm_bias": torch.zeros(1)}),
+        lambda tensors: tensors.update({"plain.cls.predictions.bias": torch.zeros(1)}),
         lambda tensors: tensors.update({"extra": torch.zeros(3)}),
         lambda tensors: tensors.pop("decoder.layers.0.attention.self.key.bias"),
         lambda tensors: tensors.pop("typer.weight"),

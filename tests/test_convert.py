@@ -1,6 +1,7 @@
 """convert_checkpoint.py: the plain BERT is the autoencoder's, and nothing is lost on the way."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from common.errors import UserError
 from common.files import sha256_of
 from convert_checkpoint import convert, main
 from model import load_autoencoder
+from training.checkpoints import write_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference" / "official_checkpoint"
@@ -28,6 +30,19 @@ def checkpoint(tiny_model, tiny_tokenizer, tmp_path):
     tiny_model.save_pretrained(directory)
     tiny_tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture
+def finished_runs(checkpoint, tmp_path, monkeypatch):
+    """Runs `first` and, later finished, `second` under checkpoints/, and others that are not finished; from there."""
+    monkeypatch.chdir(tmp_path)
+    for seconds, name in enumerate(["first", "second", "last"]):
+        run = shutil.copytree(checkpoint, tmp_path / "checkpoints" / name)
+        write_manifest(run)
+        os.utime(run / "manifest.json", (10**9 + seconds, 10**9 + seconds))
+    shutil.move(tmp_path / "checkpoints/last/manifest.json", tmp_path / "checkpoints/last/step-5.json")
+    (tmp_path / "checkpoints/for_container").mkdir()
+    return tmp_path / "checkpoints"
 
 
 def contents(directory):
@@ -49,7 +64,7 @@ def assert_plain_bert_of(model, directory, batch):
     bert, report = AutoModelForMaskedLM.from_pretrained(directory, output_loading_info=True)
     assert type(bert) is BertForMaskedLM
     assert not any(report.values()), report
-    assert torch.equal(bert(**batch).logits[real], model.mlm_logits(states)[real])
+    assert torch.equal(bert(**batch).logits[real], model.plain.cls(states)[real])
 
 
 def test_states_and_logits_are_the_autoencoders_to_the_bit(checkpoint, tiny_model, tiny_tokenizer, sentences, tmp_path):
@@ -94,6 +109,27 @@ def test_the_default_output(checkpoint, tmp_path, monkeypatch, capsys):
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["for_container"]  # and nothing beside it
     AutoModel.from_pretrained("checkpoints/for_container")
     assert contents(checkpoint) == before
+
+
+def test_without_a_checkpoint_the_newest_finished_run_is_converted(finished_runs, capsys):
+    main([])
+    assert "checkpoints/for_container is the plain encoder of checkpoints/second: " in capsys.readouterr().out
+    record = json.loads((finished_runs / "for_container" / convert_checkpoint.RECORD).read_text())
+    assert record["checkpoint"] == str(finished_runs / "second")
+    os.utime(finished_runs / "first/manifest.json")
+    main([])
+    assert "is the plain encoder of checkpoints/first: " in capsys.readouterr().out
+    os.utime(finished_runs / "for_container" / convert_checkpoint.RECORD)
+    main([])  # what was converted is no run
+    assert "is the plain encoder of checkpoints/first: " in capsys.readouterr().out
+
+
+def test_without_a_finished_run_there_is_nothing_to_convert(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"checkpoints holds no finished run of pretrain\.py"):
+            main([])
+        (tmp_path / "checkpoints/begun").mkdir(parents=True, exist_ok=True)
 
 
 # --- nothing is overwritten -------------------------------------------------------------------------------------------

@@ -1,10 +1,16 @@
 """test_generation.py and model/describe.py: types and reconstructions of any text."""
 
 import contextlib
+import fcntl
 import io
 import json
+import os
+import pty
+import shutil
+import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -15,7 +21,8 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from model import SparseLTForPreTraining
 from model.describe import describe
-from test_generation import main
+from test_generation import EXAMPLES, main
+from training.checkpoints import write_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference" / "official_checkpoint"
@@ -160,8 +167,7 @@ def test_a_file_that_is_no_text(checkpoint, tmp_path, content, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name sentences or --file"),
-        (["he won", "--file", "f"], "one of the two"),
+        (["he won", "--file", "f"], "name sentences or --file, not both"),
         (["--file", "nowhere.txt"], "nowhere.txt cannot be read"),
         (["he won", "--num_beams", "0"], "--num_beams"),
         (["he won", "--max_length", "2"], "at least 3"),
@@ -174,11 +180,84 @@ def test_mistakes(checkpoint, arguments, message):
         answers(checkpoint, *arguments)
 
 
+# --- sentences from standard input -----------------------------------------------------------------------------------
+
+
+def start(checkpoint, *arguments, **options):
+    """The script in a process of its own."""
+    command = [sys.executable, ROOT / "test_generation.py", "--checkpoint", checkpoint, "--device", "cpu", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
 def test_the_command_line(checkpoint):
-    command = [sys.executable, ROOT / "test_generation.py", "--checkpoint", checkpoint, b"\xff \xf0\x9f\x98\x80"]
-    result = subprocess.run(command, capture_output=True)
-    assert result.returncode == 0, result.stderr
-    assert "? 😀".encode() in result.stdout
+    process = start(checkpoint, b"\xff \xf0\x9f\x98\x80")
+    printed, errors = process.communicate()
+    assert process.returncode == 0 and not errors, errors
+    assert "? 😀".encode() in printed
+
+
+def test_a_pipe_is_answered_line_by_line(checkpoint):
+    process = start(checkpoint, "--json", stdin=subprocess.PIPE)
+    for sentence in (b"he won .", b"", b"prices \xff rose ."):
+        process.stdin.write(sentence + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["sentence"] == sentence.decode(errors="replace")  # before the next
+    printed, errors = process.communicate(b"no line end")
+    assert json.loads(printed)["sentence"] == "no line end"
+    assert process.returncode == 0 and not errors, errors
+
+
+def test_without_any_input_there_are_two_examples(checkpoint):
+    process = start(checkpoint, "--json", stdin=subprocess.DEVNULL)
+    printed, errors = process.communicate()
+    assert [json.loads(line)["sentence"] for line in printed.splitlines()] == EXAMPLES
+    assert process.returncode == 0 and not errors, errors
+    command = ["bash", "-c", '"$@" <&-', "-", *process.args]  # no standard input at all
+    assert subprocess.run(command, capture_output=True, check=True).stdout == printed
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\x04", b"\x03"], ids=["an empty line", "Ctrl-D", "Ctrl-C"])
+def test_a_terminal_is_prompted_and_answered(checkpoint, end):
+    ours, theirs = pty.openpty()
+    process = start(
+        checkpoint, "--json", stdin=theirs, start_new_session=True, preexec_fn=lambda: take_terminal(theirs)
+    )
+    os.close(theirs)
+    assert process.stderr.readline() == b"Type a sentence and press Enter; an empty line ends.\n"
+    for sentence in ("he won .", "prices rose ."):
+        os.write(ours, sentence.encode() + b"\n")
+        assert json.loads(process.stdout.readline())["sentence"] == sentence
+    os.write(ours, end)
+    printed, errors = process.communicate()
+    os.close(ours)
+    assert not printed and not errors, errors
+    assert process.returncode == (-signal.SIGINT if end == b"\x03" else 0)
+
+
+def take_terminal(descriptor):
+    """Make it this session's, so that Ctrl-C is a signal; also where a script's background jobs ignore that."""
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(checkpoint):
+    process = start(checkpoint, *["he won ."] * 40)
+    assert process.stdout.readline() == b"INPUT SENTENCE:\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
+def test_without_a_checkpoint_the_newest_finished_run_answers(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"checkpoints holds no finished run of pretrain\.py; name a checkpoint by"):
+        main(["he won ."])
+    for name in ("newest", "older"):
+        write_manifest(shutil.copytree(checkpoint, tmp_path / "checkpoints" / name))
+    os.utime(tmp_path / "checkpoints/older/manifest.json", (0, 0))
+    main(["--device", "cpu", "he won ."])
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == "checkpoint: checkpoints/newest" and "LATENT TYPINGS" in printed.out
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the published checkpoint is not here")

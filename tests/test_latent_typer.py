@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from model_cases import figures, gradients
+from model_cases import gradients, scalars
 
 from model.latent_typer import LatentTyper, gumbel_noise
 
@@ -68,20 +68,23 @@ def test_an_untyped_token_hands_over_exactly_nothing(tiny_model, padded):
 def test_the_rows_of_type_0_are_never_read(tiny_model, padded, training):
     tiny_model.typer.train(training)
     torch.manual_seed(0)
-    expected = figures(tiny_model(**padded))
+    expected = scalars(tiny_model(**padded))
     with torch.no_grad():
         tiny_model.typer.weight[0] = math.nan
         tiny_model.typer.type_embeddings[0] = math.nan
     torch.manual_seed(0)
-    assert figures(tiny_model(**padded)) == expected
+    assert scalars(tiny_model(**padded)) == expected
     grads = gradients(tiny_model, padded)
     for name in ("typer.weight", "typer.type_embeddings"):
         assert (grads[name][0] == 0).all() and (grads[name][1:] != 0).any()
 
 
-def test_published_initialisation():
+def test_types_start_as_published_and_the_gate_open():
     typer = LatentTyper(100, 64)
+    torch.manual_seed(0)
     typer.reset_parameters()
     bound = math.sqrt(3 / 100)  # Kaiming uniform, gain 1
     assert 0.95 * bound < typer.weight.abs().max() <= bound
-    assert 0.49 < typer.type_embeddings.abs().max() <= 0.5
+    n = typer.type_embeddings.numel()
+    assert typer.type_embeddings.mean().item() == pytest.approx(1, abs=5 * 0.3 / math.sqrt(n))
+    assert typer.type_embeddings.std().item() == pytest.approx(0.3, abs=5 * 0.3 / math.sqrt(2 * n))

@@ -6,7 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.losses import entropy, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
+from model.losses import (
+    entropy,
+    kl_loss,
+    mean_type_probs,
+    sampled_cross_entropy,
+    sparsity_loss,
+    vocabulary_cross_entropy,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,22 +51,22 @@ def test_losses_by_their_definitions(tiny_model, padded):
     output = tiny_model(**padded, return_logits=True)
     real, ids = padded["attention_mask"] > 0, padded["input_ids"]
     masked_states = tiny_model.encode(padded["masked_input_ids"], padded["attention_mask"])
-    mlm = F.cross_entropy(tiny_model.mlm_logits(masked_states).transpose(1, 2), padded["mlm_labels"])
-    torch.testing.assert_close(output.mlm_loss, mlm)
+    mlm = F.cross_entropy(tiny_model.plain.cls(masked_states).transpose(1, 2), padded["mlm_labels"])
+    torch.testing.assert_close(output.losses["mlm"], mlm)
     next_ids = ids[:, 1:].masked_fill(~real[:, 1:], -100)
     torch.testing.assert_close(
-        output.reconstruction_loss, F.cross_entropy(output.reconstruction_logits.transpose(1, 2), next_ids)
+        output.losses["reconstruction"], F.cross_entropy(output.reconstruction_logits.transpose(1, 2), next_ids)
     )
     p = output.type_probs[real].mean(0)
     torch.testing.assert_close(output.type_distribution, p)
-    torch.testing.assert_close(output.sparsity_loss, -p[0].log())
+    torch.testing.assert_close(output.losses["sparsity"], -p[0].log())
     perplexity = (-(p * p.log()).sum()).exp()
-    torch.testing.assert_close(output.type_perplexity, perplexity)
-    torch.testing.assert_close(output.kl_loss, (4 - perplexity) / 4)
-    torch.testing.assert_close(output.share_typed, (output.type_ids[real] > 0).float().mean())
-    assert 0 < output.share_typed < 1
+    torch.testing.assert_close(output.metrics["type_perplexity"], perplexity)
+    torch.testing.assert_close(output.losses["kl"], (4 - perplexity) / 4)
+    torch.testing.assert_close(output.metrics["share_typed"], (output.type_ids[real] > 0).float().mean())
+    assert 0 < output.metrics["share_typed"] < 1
     tiny_model.config.kl_form = "plain"
-    torch.testing.assert_close(tiny_model(**padded).kl_loss, math.log(4) - perplexity.log())
+    torch.testing.assert_close(tiny_model(**padded).losses["kl"], math.log(4) - perplexity.log())
 
 
 @pytest.mark.parametrize(("tokens", "vocabulary"), [(70, 11), (600, 30_522)])  # the second takes three blocks of logits
@@ -85,11 +92,12 @@ def test_batch_means_stay_in_float32_under_autocast(tiny_model, padded):
     with torch.autocast("cpu", torch.bfloat16):
         output = tiny_model(**padded)
     p = output.type_probs.double()[padded["attention_mask"] > 0].mean(0)
-    assert output.type_probs.dtype == output.reconstruction_loss.dtype == output.mlm_loss.dtype == torch.float32
+    scalars = output.named_scalars()
+    assert output.type_probs.dtype == torch.float32 and {value.dtype for value in scalars.values()} == {torch.float32}
     torch.testing.assert_close(output.type_distribution.double(), p, rtol=1e-6, atol=0)
-    assert output.sparsity_loss.item() == pytest.approx(-p[0].log().item(), rel=1e-6)
+    assert output.losses["sparsity"].item() == pytest.approx(-p[0].log().item(), rel=1e-6)
     entropy = -(p * p.log()).sum()
-    assert output.kl_loss.item() == pytest.approx((1 - entropy.exp() / len(p)).item(), rel=1e-4)
+    assert output.losses["kl"].item() == pytest.approx((1 - entropy.exp() / len(p)).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("tokens", [0, 5])
@@ -105,3 +113,52 @@ def test_cross_entropy_of_no_token(tokens):
     assert loss == 0
     for part in parts:
         assert torch.equal(part.grad, torch.zeros_like(part))
+
+
+# --- the estimate over sampled words ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def head():
+    """States, words, bias and labels of 40 tokens of 11 words in a vocabulary of 200; some tokens have no label."""
+    torch.manual_seed(0)
+    labels = torch.randint(11, (40,)).masked_fill(torch.rand(40) < 0.3, -100)
+    return [torch.randn(40, 4), torch.randn(200, 4), torch.randn(200), labels]
+
+
+@pytest.mark.parametrize("number", [200, 1000])
+def test_over_all_words_the_estimate_is_exact(head, number):
+    exact, estimate = vocabulary_cross_entropy(*head), sampled_cross_entropy(*head, number)
+    torch.testing.assert_close(estimate, exact)
+
+
+def test_the_estimate_scales_the_drawn_words_up_to_all_the_others(head):
+    """The normaliser is right in the mean, word by word: the label's share of it is exp(-loss)."""
+    hidden, weight, bias, labels = head
+    one = labels.new_full((1,), 7)
+    exact = F.linear(hidden[:1], weight, bias).logsumexp(1).exp()
+    label = F.linear(hidden[:1], weight, bias)[0, 7]
+    draws = torch.stack([sampled_cross_entropy(hidden[:1], weight, bias, one, 50) for _ in range(2000)])
+    normalisers = (draws + label).exp()
+    assert abs(normalisers.mean() - exact) < 5 * normalisers.std() / math.sqrt(len(draws)) and normalisers.std() > 0
+
+
+def test_the_estimate_reaches_words_of_the_batch_and_drawn_ones_alone(head):
+    hidden, weight, bias, labels = head
+    weight.requires_grad_()
+    sampled_cross_entropy(hidden, weight, bias, labels, 20).backward()
+    reached = weight.grad.abs().amax(1) > 0
+    assert reached[labels[labels != -100].unique()].all() and 11 < reached.sum() <= 31
+
+
+def test_the_estimate_where_every_word_or_none_is_in_the_batch(head):
+    hidden, weight, bias, labels = head
+    every = [hidden, weight[:11], bias[:11], torch.cat([torch.arange(11), labels[11:]])]
+    torch.testing.assert_close(sampled_cross_entropy(*every, 5), vocabulary_cross_entropy(*every))
+    assert sampled_cross_entropy(hidden, weight, bias, labels.new_full((40,), -100), 5) == 0
+
+
+def test_a_sampled_reconstruction_trains_the_same_model(tiny_model, padded):
+    exact, estimate = tiny_model(**padded), tiny_model(**padded, sampled_words=10_000)
+    torch.testing.assert_close(estimate.losses, exact.losses)
+    assert tiny_model(**padded, sampled_words=5).losses["reconstruction"] != exact.losses["reconstruction"]

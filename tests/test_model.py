@@ -1,13 +1,18 @@
 """Properties of the autoencoder: layouts, causality and generation."""
 
+from collections import Counter
+
 import pytest
 import torch
-from model_cases import LOSSES, figures, gradients, lay_out
+from model_cases import LOSSES, gradients, lay_out, scalars
+from transformers import AutoConfig
+
+from model import SparseLTConfig, SparseLTForPreTraining
 
 
 def test_mlm_head_runs_on_the_selected_tokens_only(tiny_model, padded):
     seen = []
-    tiny_model.mlm_transform.register_forward_hook(
+    tiny_model.plain.cls.predictions.transform.register_forward_hook(
         lambda module, inputs, output: seen.append(output.shape[:-1].numel())
     )
     output = tiny_model(**padded, return_logits=True)
@@ -15,38 +20,91 @@ def test_mlm_head_runs_on_the_selected_tokens_only(tiny_model, padded):
     assert seen == [selected.sum()]
     assert output.mlm_logits.shape == (selected.sum(), tiny_model.config.encoder.vocab_size)
     masked_states = tiny_model.encode(padded["masked_input_ids"], padded["attention_mask"])
-    torch.testing.assert_close(output.mlm_logits, tiny_model.mlm_logits(masked_states)[selected])
+    torch.testing.assert_close(output.mlm_logits, tiny_model.plain.cls(masked_states)[selected])
     positions = selected.flatten().nonzero().squeeze(1)
-    assert tiny_model(**padded, mlm_positions=positions).mlm_loss == output.mlm_loss
+    assert tiny_model(**padded, mlm_positions=positions).losses["mlm"] == output.losses["mlm"]
     assert tiny_model(**padded).mlm_logits is None
 
 
 def test_either_input_alone(tiny_model, padded):
     both = tiny_model(**padded)
     typing = tiny_model(padded["input_ids"], padded["attention_mask"])
-    assert typing.mlm_loss is None
     mlm = tiny_model(**padded | {"input_ids": None})
-    assert mlm.reconstruction_loss is None and mlm.type_ids is None
+    assert list(both.losses) == LOSSES and list(typing.losses) == LOSSES[1:] and list(mlm.losses) == LOSSES[:1]
+    assert mlm.type_ids is None and not mlm.metrics and typing.metrics == both.metrics
     for name in LOSSES:
-        torch.testing.assert_close((mlm if name == "mlm_loss" else typing)[name], both[name])
+        torch.testing.assert_close((mlm if name == "mlm" else typing).losses[name], both.losses[name])
+
+
+def test_scalars_have_the_names_of_the_metrics(tiny_model, padded):
+    output = tiny_model(**padded)
+    names = ["mlm_loss", "reconstruction_loss", "sparsity_loss", "kl_loss", "share_typed", "type_perplexity"]
+    assert list(output.named_scalars()) == names
+    assert output.named_scalars()["kl_loss"] is output.losses["kl"]
+    assert all(value.shape == () for value in output.named_scalars().values())
+
+
+@pytest.mark.parametrize("argument", ["input_id", "labels", "temperature", "masked_inputs_ids"])
+def test_a_misspelt_argument_is_no_argument(tiny_model, padded, argument):
+    with pytest.raises(TypeError, match=argument):
+        tiny_model(**padded, **{argument: padded["input_ids"]})
+
+
+def test_a_model_leaves_its_callers_configuration_alone(tiny_encoder):
+    config = SparseLTConfig(encoder=AutoConfig.from_pretrained(tiny_encoder, tie_word_embeddings=False), num_types=4)
+    config._attn_implementation = "eager"  # of its parts too
+
+    def seen():
+        return config.to_dict(), config._attn_implementation, config.encoder._attn_implementation
+
+    before = seen()
+    assert before[1:] == ("eager", "eager")
+    model = SparseLTForPreTraining(config)
+    model.config.encoder.hidden_size = 7
+    assert seen() == before
+
+
+@pytest.mark.parametrize("sampled_words", [0, 50])
+def test_a_frozen_encoder_learns_nothing_and_has_no_dropout(tiny_model, padded, sampled_words):
+    def states():
+        return tiny_model.type_tokens(padded["input_ids"], padded["attention_mask"]).encoder_last_hidden_state
+
+    certain = states()
+    tiny_model.train()
+    assert not torch.equal(states(), certain)
+    tiny_model.freeze_encoder(True)
+    for _ in range(2):
+        assert torch.equal(states(), certain)
+        tiny_model.eval().train()  # as validation does
+    encoder = set(tiny_model.encoder.parameters())
+    tiny_model(**padded, sampled_words=sampled_words).named_scalars()["reconstruction_loss"].backward()
+    for parameter in tiny_model.parameters():
+        assert parameter not in encoder or parameter.grad is None
+    assert tiny_model.typer.weight.grad.any() and tiny_model.reconstruction_bias.grad.any()
+
+    tiny_model.zero_grad()
+    tiny_model.freeze_encoder(False)
+    assert not torch.equal(states(), certain)
+    tiny_model(**padded).losses["mlm"].backward()
+    assert all(parameter.grad is not None for parameter in encoder)
 
 
 # --- layouts: padding and packing -------------------------------------------------------------------------------------
 
 
 def test_losses_do_not_depend_on_padding(tiny_model, padded, ids, tiny_tokenizer):
-    expected = figures(tiny_model(**padded))
-    assert figures(tiny_model(**lay_out([[i] for i in ids], 40, tiny_tokenizer))) == pytest.approx(expected, rel=1e-5)
+    expected = scalars(tiny_model(**padded))
+    assert scalars(tiny_model(**lay_out([[i] for i in ids], 40, tiny_tokenizer))) == pytest.approx(expected, rel=1e-5)
     # nor on what stands there
     other = lay_out([[i] for i in ids], 40, tiny_tokenizer, padding_id=17)
-    assert figures(tiny_model(**other)) == pytest.approx(expected, rel=1e-5)
+    assert scalars(tiny_model(**other)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("layout", [[[0, 1, 2], [3, 4], [5, 6, 7]], [[7, 6, 5, 4], [3, 2, 1, 0]], [[2], [2, 2, 2]]])
 def test_packed_is_padded(tiny_model, tiny_tokenizer, ids, layout):
     packed = lay_out([[ids[i] for i in row] for row in layout], 60, tiny_tokenizer)
     one_a_row = lay_out([[ids[i]] for row in layout for i in row], 25, tiny_tokenizer)
-    assert figures(tiny_model(**packed)) == pytest.approx(figures(tiny_model(**one_a_row)), rel=1e-5)
+    assert scalars(tiny_model(**packed)) == pytest.approx(scalars(tiny_model(**one_a_row)), rel=1e-5)
     ours, theirs = gradients(tiny_model, packed), gradients(tiny_model, one_a_row)
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
@@ -104,12 +162,16 @@ def test_cached_generation_is_uncached(tiny_model, padded, num_beams):
 def test_greedy_generation_is_the_argmax_of_the_decoder(tiny_model, padded):
     ids, mask = padded["input_ids"], padded["attention_mask"]
     gated = tiny_model.type_tokens(ids, mask).gated
+    endless = tiny_model.generate(ids, mask, do_sample=False, eos_token_id=None)
+    assert len({tuple(row) for row in endless.tolist()}) == len(ids)  # each sentence another one
+    rows_with = Counter(token for row in endless[:, 1:].tolist() for token in set(row))
+    end = next(token for token, rows in rows_with.items() if 0 < rows < len(ids))  # so that both ways to stop are seen
+    tiny_model.generation_config.eos_token_id = end
     generated = tiny_model.generate(ids, mask, do_sample=False)
-    assert len({tuple(row) for row in generated.tolist()}) == len(ids)  # each sentence another one
     ended = 0
     for row, length in enumerate(mask.sum(1).tolist()):
         so_far = [tiny_model.config.bos_token_id]
-        while len(so_far) < ids.shape[1] and so_far[-1] != tiny_model.config.eos_token_id:
+        while len(so_far) < ids.shape[1] and so_far[-1] != end:
             n = len(so_far)
             hidden = tiny_model.decoder(
                 tiny_model.get_input_embeddings()(torch.tensor([so_far])),
@@ -120,10 +182,10 @@ def test_greedy_generation_is_the_argmax_of_the_decoder(tiny_model, padded):
                 cross_mask=torch.ones(1, 1, n, length, dtype=torch.bool),
             )
             so_far.append(tiny_model.reconstruction_logits(hidden[0, -1]).argmax().item())
-        ended += so_far[-1] == tiny_model.config.eos_token_id
+        ended += so_far[-1] == end
         padding = [tiny_model.config.pad_token_id] * (generated.shape[1] - len(so_far))
         assert generated[row].tolist() == so_far + padding
-    assert 0 < ended < len(ids)  # both ways to stop were seen
+    assert 0 < ended < len(ids)
 
 
 def test_sampling(tiny_model, padded):
