@@ -1,12 +1,11 @@
 """Peak memory of pretrain.py on a small and on a 1 GB corpus: it must not grow with the corpus.
 
-    python benchmarks/corpus_memory.py [--megabytes 1000]
+    python -m benchmarks.corpus_memory --megabytes 1000
 
 Two columns: anonymous memory is what the process itself holds; resident memory also counts the pages of
 memory-mapped files that the system would drop at any time.
 """
 
-import argparse
 import itertools
 import json
 import os
@@ -15,12 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
+from common.errors import UserError, run
+from common.files import ROOT
+from common.flags import Count, flag, parse
 from data.bundled import bundled_corpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    megabytes: Count = flag(1000, "size of the large corpus")
 
 
 def write_corpus(path: Path, megabytes: int) -> int:
@@ -31,28 +36,30 @@ def write_corpus(path: Path, megabytes: int) -> int:
     with open(path, "w") as file:
         for number in itertools.count():
             if size >= megabytes * 1_000_000:
-                return number
+                break
             line = f"{number} {generator.choice(sentences)} {generator.choice(sentences)}\n"
             size += len(line)
             file.write(line)
+    return number
 
 
 def field(status: str, name: str) -> int:
-    """A memory figure of /proc/PID/status in bytes."""
+    """A number of /proc/PID/status in bytes."""
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name + ":"))
 
 
 def peak_memory(corpus: Path, work: Path) -> tuple[float, float, float]:
-    """Peak anonymous and resident memory in GiB, and seconds, of a run of two steps, tokenisation included."""
-    flags = ["--model", "minilm", "--data", str(corpus), "--max_steps", "2", "--eval_sentences", "32"]
-    flags += ["--name", corpus.stem, "--output_dir", str(work)]
+    """Peak anonymous and resident memory in GiB, and seconds, of a run of two steps, tokenisation included.
+
+    Raises:
+        UserError: the run failed.
+    """
+    command = [sys.executable, "pretrain.py", "--model", "minilm", "--data", str(corpus), "--max_steps", "2"]
+    command += ["--eval_sentences", "32", "--device", "cpu", "--name", corpus.stem, "--output_dir", str(work)]
     started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "pretrain.py"), *flags],
-        env=os.environ | {"HF_HOME": str(work / "cache")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    environment = os.environ | {"HF_HOME": str(work / "cache")}
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
     anonymous = resident = 0
     while process.poll() is None:
         try:
@@ -63,18 +70,16 @@ def peak_memory(corpus: Path, work: Path) -> tuple[float, float, float]:
             pass
         time.sleep(0.1)
     if process.returncode:
-        sys.exit(f"pretrain.py ended with status {process.returncode}")
+        raise UserError(f"{' '.join(command)} ended with status {process.returncode}")
     return anonymous / 2**30, resident / 2**30, time.monotonic() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=1000, help="size of the large corpus")
-    args = parser.parse_args()
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
     results = []
     print(f"{'corpus MB':>10}{'sentences':>12}{'anonymous GiB':>15}{'resident GiB':>14}{'seconds':>9}")
     with tempfile.TemporaryDirectory() as work:
-        for megabytes in (10, args.megabytes):
+        for megabytes in (10, recipe.megabytes):
             corpus = Path(work) / f"synthetic_{megabytes}.txt"
             sentences = write_corpus(corpus, megabytes)
             anonymous, resident, seconds = peak_memory(corpus, Path(work))
@@ -84,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,15 +1,15 @@
-"""Kill runs at random moments, resume them, and compare what they end with to runs that were left alone.
+"""Kill runs, resume them, and compare what they end with to runs that were left alone.
 
-    python benchmarks/soak.py [pretrain | few_shot ...] [--kills 20] [--model minilm] [--few_nerd DIR]
+    python -m benchmarks.soak pretrain few_shot extraction --kills 20
 
 Every kill is a SIGKILL at a moment drawn from the whole duration of the fastest run so far: while it starts, trains,
-validates, saves. The same command is then given again. Runs that come to their end are compared and others begun
-until the kills are used up. Prints a line a kill (how far the run had come, what of it was safe, whether a file was
-just being written) and, in the last line, one JSON object.
+validates, saves. Half of the kills then wait for the next file that is being written. The same command is given again.
+Runs that come to their end are compared and others begun until the kills are used up. Prints a line a kill (how far
+the run had come, what of it was safe, whether a file was just being written) and, in the last line, one JSON object.
 """
 
-import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -18,150 +18,229 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "few-nerd"
-CONTAINER = ROOT / "evaluations" / "ner" / "CONTaiNER"
+from safetensors import safe_open
+
+from common.errors import UserError, run
+from common.files import ROOT
+from common.flags import Count, Seed, argument, flag, parse
+from evaluations.supervised_ie.checkpoint import STATE
+from runs import read_metrics
+from runs.directory import FINISHED
+
+SHARED = ROOT.parent / "shared"
 
 
-class Pretraining:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    jobs: list[str] = argument(
+        "what is killed: pretrain, few_shot, extraction",
+        "JOB",
+        nargs="*",
+        default=("pretrain", "few_shot", "extraction"),
+    )
+    kills: Count = flag(20, "kills of each job")
+    model: str = flag("minilm", "encoder")
+    few_nerd: Path = flag(SHARED / "few-nerd", "directory laid out like the published data, for few_shot")
+    corpus: Path = flag(SHARED / "ie/conll04", "directory of train.oneie.jsonl and dev.oneie.jsonl, for extraction")
+    seed: Seed = flag(0, "seed of the moments of the kills")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is killed and started again.
+
+    Args:
+        command: for the shell, which knows NAME of the run, MODEL and FOLDER.
+        parent: of the directory of a run, which is called NAME.
+        result: of a run's directory, what must not depend on kills.
+        progress: of a run's directory, steps begun and steps that a kill cannot undo.
+    """
+
+    command: str
+    parent: Path
+    result: Callable[[Path], Any]
+    progress: Callable[[Path], tuple[int, int]]
+
+
+def excerpt(source: Path, target: Path, most: int | None = None, separator: str = "\n") -> None:
+    """Copy the first parts of a text file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        parts = source.read_text().split(separator)[:most]
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}; --few_nerd and --corpus name the data") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(separator.join(parts).rstrip("\n") + "\n")
+
+
+def pretraining(recipe: Recipe, folder: Path) -> Job:
     """60 steps with a checkpoint every 4."""
 
-    def __init__(self, args: argparse.Namespace, folder: Path):
-        self.folder = folder
-        self.command = [sys.executable, "pretrain.py", "--model", args.model, "--data", "lee_news", "--device", "cpu"]
-        self.command += ["--resume", "--output_dir", str(folder), "--max_steps", "60", "--save_steps", "4"]
-        self.command += ["--batch_size", "4", "--logging_steps", "3", "--eval_steps", "20", "--eval_sentences", "8"]
+    def progress(run: Path) -> tuple[int, int]:
+        safe = max((int(path.name[5:]) for path in run.glob("step-*")), default=0)
+        return max([safe, *(line["step"] for line in read_metrics(run))]), safe
 
-    def start(self, name: str, log: Path) -> subprocess.Popen:
-        return launch([*self.command, "--name", name], ROOT, log)
-
-    def directory(self, name: str) -> Path:
-        return self.folder / name
-
-    def result(self, name: str) -> tuple:
-        """Metrics and weights, to the byte."""
-        return tuple((self.folder / name / file).read_bytes() for file in ("metrics.jsonl", "model.safetensors"))
-
-    def state(self, name: str) -> tuple[int, int, bool]:
-        """The step logged last, the step saved last, and whether a file was just being written."""
-        run = self.directory(name)
-        saved = [int(path.name[5:]) for path in run.glob("step-*")]
-        safe = max(saved, default=0)
-        return max(safe, last_number(run / "metrics.jsonl", "step")), safe, any(run.glob(".*.tmp"))
+    return Job(
+        'python pretrain.py --model "$MODEL" --data lee_news --device cpu --output_dir "$FOLDER" --name "$NAME" '
+        "--max_steps 60 --save_steps 4 --batch_size 4 --logging_steps 3 --eval_steps 20 --eval_sentences 8",
+        parent=folder,
+        result=lambda run: [(run / file).read_bytes() for file in ("metrics.jsonl", "model.safetensors")],
+        progress=progress,
+    )
 
 
-class FewShot:
+def few_shot(recipe: Recipe, folder: Path) -> Job:
     """CONTaiNER's source training on 320 sentences and 25 episodes, intra 5-way 1-shot."""
+    for file in ("intra/labels_train.txt", "intra/labels_test.txt", "episode-data/intra/test_5_1.jsonl"):
+        excerpt(recipe.few_nerd / file, folder / "data" / file)
+    excerpt(recipe.few_nerd / "intra/train.txt", folder / "data/intra/train.txt", 320, "\n\n")
 
-    def __init__(self, args: argparse.Namespace, folder: Path):
-        self.folder = folder
-        data = folder / "data"
-        (data / "intra").mkdir(parents=True)
-        (data / "episode-data/intra").mkdir(parents=True)
-        for file in ("intra/labels_train.txt", "intra/labels_test.txt", "episode-data/intra/test_5_1.jsonl"):
-            shutil.copy(args.few_nerd / file, data / file)
-        with open(args.few_nerd / "intra/train.txt") as train:
-            sentences = "".join(train).split("\n\n")[:320]
-        (data / "intra/train.txt").write_text("\n\n".join(sentences) + "\n")
-        flags = ["--type", "intra", "--model", args.model, "--data", str(data), "--output", str(folder)]
-        self.flags = [*flags, "--episodes", "25", "--device", "cpu"]
-
-    def start(self, name: str, log: Path) -> subprocess.Popen:
-        python = f"{sys.executable} -m container"
-        steps = f'{python}.train_source "$@" && exec {python}.run_episodes "$@"'
-        return launch(["bash", "-c", steps, "bash", *self.flags, "--name", name], CONTAINER, log)
-
-    def directory(self, name: str) -> Path:
-        return self.folder / "intra" / name
-
-    def result(self, name: str) -> list[dict]:
-        """The episodes' counts; their seconds differ."""
-        lines = (self.directory(name) / "5-1/episodes.jsonl").read_text().splitlines()
+    def episodes(run: Path) -> list[dict[str, Any]]:
+        log = run / "5-1/episodes.jsonl"
+        lines = log.read_text(errors="replace").split("\n")[:-1] if log.exists() else []
         return [json.loads(line) | {"seconds": None} for line in lines]
 
-    def state(self, name: str) -> tuple[int, int, bool]:
-        """Episodes begun (with the one that was killed), episodes done, and whether a file was just being written."""
-        run = self.directory(name)
-        done = last_number(run / "5-1/episodes.jsonl", "index") + 1
-        return done + (run / "5-1/run.json").exists(), done, any(run.rglob(".*.tmp"))
+    def progress(run: Path) -> tuple[int, int]:
+        done = len(episodes(run))
+        return done + (run / "5-1/run.json").exists(), done  # with the one that was killed
+
+    flags = '--type intra --model "$MODEL" --data "$FOLDER/data" --output "$FOLDER" --name "$NAME" --device cpu'
+    return Job(
+        " && ".join(f"python -m evaluations.few_shot.{command} {flags} --episodes 25" for command in ("train", "run")),
+        parent=folder / "intra",
+        result=episodes,
+        progress=progress,
+    )
 
 
-def launch(command: list[str], directory: Path, log: Path) -> subprocess.Popen:
-    path = os.pathsep.join([str(ROOT), str(CONTAINER)])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
-    with open(log, "w") as output:
-        return subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
+def extraction(recipe: Recipe, folder: Path) -> Job:
+    """6 epochs of supervised extraction on 60 sentences."""
+    excerpt(recipe.corpus / "train.oneie.jsonl", folder / "train.oneie.jsonl", 60)
+    excerpt(recipe.corpus / "dev.oneie.jsonl", folder / "dev.oneie.jsonl", 20)
+
+    def result(run: Path) -> list[Any]:
+        files = sorted([run / "best.json", *run.glob("epoch-*.safetensors")])
+        return [line | {"seconds": None} for line in read_metrics(run, "epoch")] + [file.read_bytes() for file in files]
+
+    def progress(run: Path) -> tuple[int, int]:
+        done = len(read_metrics(run, "epoch"))
+        if not (run / STATE).exists():
+            return done, done * (run / FINISHED).exists()
+        with safe_open(run / STATE, "pt") as state:
+            return done + 1, int(state.metadata()["epoch"])  # with the one that was killed
+
+    return Job(
+        'python -m evaluations.supervised_ie.train --model "$MODEL" --data "$FOLDER" --name "$FOLDER/$NAME" '
+        "--device cpu --max_epochs 6",
+        parent=folder,
+        result=result,
+        progress=progress,
+    )
 
 
-def last_number(file: Path, key: str) -> int:
-    """The key's value in the last whole line of a JSON-lines file; -1 where there is none."""
-    lines = file.read_text(errors="replace").split("\n")[:-1] if file.exists() else []
-    return json.loads(lines[-1])[key] if lines else -1
+JOBS = {"pretrain": pretraining, "few_shot": few_shot, "extraction": extraction}
 
 
-def killed(job: Pretraining | FewShot, name: str, log: Path, delay: float | None) -> bool:
-    """Run, for at most `delay` seconds; whether it had to be killed then."""
-    process = job.start(name, log)
-    try:
-        status = process.wait(delay)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+class Soak:
+    """Runs of one job in a folder of its own."""
+
+    def __init__(self, job: str, recipe: Recipe, folder: Path):
+        self.job, self.log, self.recipe = JOBS[job](recipe, folder), folder / "log", recipe
+        self.draw = random.Random(recipe.seed)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        self.environment |= {"MODEL": recipe.model, "FOLDER": str(folder)}
+
+    def is_writing(self, name: str) -> bool:
+        """Whether something in a run's directory is half written."""
+        return any((self.job.parent / name).rglob(".*.tmp"))
+
+    def ends(self, name: str, delay: float = math.inf, in_save: bool = False) -> bool:
+        """Start a run; whether it came to its end, and was not killed after `delay` seconds.
+
+        Args:
+            in_save: to be killed only while something is being written.
+
+        Raises:
+            UserError: the run failed by itself.
+        """
+        deadline = time.monotonic() + delay
+        with open(self.log, "w") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", self.job.command],
+                cwd=ROOT,
+                env=self.environment | {"NAME": name},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while process.poll() is None:
+            if time.monotonic() > deadline and (not in_save or self.is_writing(name)):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return False
+            time.sleep(0.002)
+        if process.returncode:
+            raise UserError(f"{name} failed with status {process.returncode}:\n{self.log.read_text()}")
         return True
-    if status:
-        sys.exit(f"{name} failed with status {status}:\n{log.read_text()}")
-    return False
 
+    def __call__(self) -> dict[str, int]:
+        """Print a line for each kill; returns what they came to.
 
-def soak(job: Pretraining | FewShot, kills: int, draw: random.Random, log: Path) -> dict[str, float]:
-    """Print a line for each kill; ends the process if a run's result is not the untouched one's."""
-    begin = time.monotonic()
-    killed(job, "untouched", log, None)
-    expected, duration = job.result("untouched"), time.monotonic() - begin
-    totals = {"kills": 0, "runs": 0, "while_writing": 0, "done_again": 0, "ended_the_same": 0}
-    print(f"an untouched run takes {duration:.0f} s\nkill  run  after s  reached  safe  while writing", flush=True)
-    while totals["kills"] < kills:
-        totals["runs"] += 1
-        name = f"run-{totals['runs']}"
+        Raises:
+            UserError: a run ended otherwise than the untouched one.
+        """
         begin = time.monotonic()
-        while killed(job, name, log, delay := draw.uniform(0, duration) if totals["kills"] < kills else None):
-            begin = -float("inf")
-            reached, safe, writing = job.state(name)
-            totals["kills"] += 1
-            totals["while_writing"] += writing
-            totals["done_again"] += reached - safe
-            line = f"{totals['kills']:4}  {totals['runs']:3}  {delay:7.1f}  {reached:7}  {safe:4}  {'yes' * writing}"
-            print(line, flush=True)
-        if job.result(name) != expected:
-            sys.exit(f"{name} ended otherwise than the untouched run")
-        duration = min(duration, time.monotonic() - begin)  # infinite if it was killed in between
-        totals["ended_the_same"] += 1
-        print(f"{name} ended as the untouched run", flush=True)
-        shutil.rmtree(job.directory(name))
-    return totals | {"fastest_run_seconds": round(duration)}
+        self.ends("untouched")
+        duration, expected = time.monotonic() - begin, self.job.result(self.job.parent / "untouched")
+        totals = {"kills": 0, "runs": 0, "while_writing": 0, "done_again": 0, "ended_the_same": 0}
+        print(f"an untouched run takes {duration:.0f} s\nkill  run  after s  reached  safe  while writing", flush=True)
+        while totals["kills"] < self.recipe.kills:
+            totals["runs"] += 1
+            name = f"run-{totals['runs']}"
+            directory, begin, before = self.job.parent / name, time.monotonic(), totals["kills"]
+            while totals["kills"] < self.recipe.kills:
+                delay = self.draw.uniform(0, duration)
+                if self.ends(name, delay, in_save=self.draw.random() < 0.5):
+                    break
+                reached, safe = self.job.progress(directory)
+                totals["kills"] += 1
+                totals["while_writing"] += (writing := self.is_writing(name))
+                totals["done_again"] += reached - safe
+                line = (
+                    f"{totals['kills']:4}  {totals['runs']:3}  {delay:7.1f}  {reached:7}  {safe:4}  {'yes' * writing}"
+                )
+                print(line, flush=True)
+            else:
+                self.ends(name)
+            if self.job.result(directory) != expected:
+                raise UserError(f"{name} ended otherwise than the untouched run")
+            if totals["kills"] == before:
+                duration = min(duration, time.monotonic() - begin)
+            totals["ended_the_same"] += 1
+            print(f"{name} ended as the untouched run", flush=True)
+            shutil.rmtree(directory)
+        return totals | {"fastest_run_seconds": round(duration)}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", nargs="*", default=["pretrain", "few_shot"], help="pretrain, few_shot")
-    parser.add_argument("--kills", type=int, default=20, help="in each job")
-    parser.add_argument("--model", default="minilm", help="encoder")
-    parser.add_argument("--few_nerd", type=Path, default=SHARED, help="directory laid out like the published data")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    args = parser.parse_args(argv)
-    if "few_shot" in args.jobs and not (args.few_nerd / "intra").is_dir():
-        parser.error(f"few_shot needs Few-NERD, and {args.few_nerd} is not laid out like it; name it by --few_nerd")
+    recipe = parse(Recipe, argv, __doc__)
+    if unknown := set(recipe.jobs) - JOBS.keys():
+        raise UserError(f"no job {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}")
     summary = {}
-    for name in args.jobs:
+    for job in recipe.jobs:
         with tempfile.TemporaryDirectory() as folder:
-            job = {"pretrain": Pretraining, "few_shot": FewShot}[name](args, Path(folder))
-            summary[name] = soak(job, args.kills, random.Random(args.seed), Path(folder) / "log")
+            summary[job] = Soak(job, recipe, Path(folder))()
     print(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)
