@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # download.sh [--flags]: the training splits from the hub (TRAIN), the zip of episodes from a path or address (EPISODES).
 set -euo pipefail
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}"
-python -m container.download --output "$HERE/data/raw" \
-    ${TRAIN:+--train "$TRAIN"} ${EPISODES:+--episodes "$EPISODES"} "$@"
+for SOURCE in TRAIN EPISODES; do # paths are seen from here, hub ids and addresses from everywhere
+    [ ! -e "${!SOURCE:-}" ] || declare "$SOURCE=$(realpath -s "${!SOURCE}")"
+done
+FLAGS=(${TRAIN:+--train "$TRAIN"} ${EPISODES:+--episodes "$EPISODES"} "$@")
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+python -m evaluations.few_shot.download "${FLAGS[@]}"

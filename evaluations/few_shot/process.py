@@ -1,16 +1,18 @@
 """Check, lower-case and count Few-NERD, write the label files and a manifest that every result quotes."""
 
-import argparse
 import hashlib
 import json
 import tempfile
 import zipfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError, run
-from common.files import sha256_of, write_atomically
-from container.data import (
+from common.files import replacing, sha256_of, write_atomically
+from common.flags import flag, parse
+from evaluations.few_shot.data import (
     MANIFEST,
     SETTINGS,
     TYPES,
@@ -19,36 +21,35 @@ from container.data import (
     read_columns,
     read_episodes,
     read_labels,
-    replacing,
 )
-from container.download import EPISODES
-from container.scores import entities
+from evaluations.few_shot.download import EPISODES
+from evaluations.few_shot.recipe import PLACE
+from evaluations.few_shot.scores import entities
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--raw", type=Path, default="data/raw", help=f"TYPE/train.txt and {EPISODES} or episode-data/")
-    parser.add_argument("--episodes", type=Path, help=f"the zip of episodes, if it is not RAW/{EPISODES}")
-    parser.add_argument("--output", type=Path, default="data/few-nerd", help="where the prepared data goes")
-    parser.add_argument("--release", default="unnamed", help="name of the episodes' release, as `2021-08`")
-    return parser.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    raw: Path = flag(PLACE / "data/raw", f"directory of TYPE/train.txt and {EPISODES} or episode-data/")
+    episodes: Path | None = flag(None, f"the zip of episodes, if it is not RAW/{EPISODES}")
+    output: Path = flag(PLACE / "data/few-nerd", "directory of the prepared data")
+    release: str = flag("unnamed", "name of the episodes' release, as `2021-08`")
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    archive = args.episodes or args.raw / EPISODES
+    recipe = parse(Recipe, argv, __doc__)
+    archive = recipe.episodes or recipe.raw / EPISODES
     with tempfile.TemporaryDirectory() as unpacked:
         if archive.exists():
             unpack(archive, Path(unpacked))
-        elif args.episodes:
+        elif recipe.episodes:
             raise UserError(f"{archive} does not exist")
         files = {}
         for split in TYPES:
-            files |= process(split, args.raw, Path(unpacked) if archive.exists() else args.raw, args.output)
+            files |= process(split, recipe.raw, Path(unpacked) if archive.exists() else recipe.raw, recipe.output)
     content = hashlib.sha256("".join(files[name]["sha256"] for name in sorted(files)).encode()).hexdigest()
-    manifest = {"version": f"{args.release}-{content[:12]}", "files": files}
-    write_atomically(args.output / MANIFEST, json.dumps(manifest, indent=1))
-    print(table(files), f"\nversion {manifest['version']}, recorded in {args.output / MANIFEST}")
+    manifest = {"version": f"{recipe.release}-{content[:12]}", "files": files}
+    write_atomically(recipe.output / MANIFEST, json.dumps(manifest, indent=1))
+    print(table(files), f"\nversion {manifest['version']}, recorded in {recipe.output / MANIFEST}")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -61,31 +62,35 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive} cannot be unpacked: {error}") from None
 
 
-def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dict]:
+def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dict[str, Any]]:
     """Prepare one split; returns the manifest's entry of each file it wrote, by its path in `output`."""
     target = Split(output, name)
-    entries: dict[Path, dict] = {}
-    train_types, test_types = Counter(), Counter()
-    with replacing(target.train) as part, open(part, "w", encoding="utf-8") as file:
+    entries: dict[Path, dict[str, Any]] = {}
+    train_types, test_types = Counter[str](), Counter[str]()
+    episode_data = output / "episode-data" / name
+    for folder in (target.train.parent, episode_data):
+        folder.mkdir(parents=True, exist_ok=True)
+    with replacing(target.train) as file:
         sentences = 0
         for sentence in read_columns(Split(raw, name).train):
             sentences += 1
             train_types.update({kind for *_, kind in entities(sentence.labels)})
             pairs = zip(sentence.words, sentence.labels, strict=True)
-            file.write("".join(f"{word.lower()}\t{label}\n" for word, label in pairs) + "\n")
+            file.write("".join(f"{word.lower()}\t{label}\n" for word, label in pairs).encode() + b"\n")
     entries[target.train] = {"sentences": sentences, "types": len(train_types)}
     for way, shot in SETTINGS:
         source = Split(episodes, name).episodes(way, shot)
-        path = output / "episode-data" / name / f"test_{way}_{shot}.jsonl"
-        types, sentences, number = Counter(), 0, 0
-        with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
+        path = episode_data / f"test_{way}_{shot}.jsonl"
+        types, sentences, number = Counter[str](), 0, 0
+        with replacing(path) as file:
             for episode in read_episodes(source):
                 number += 1
                 everything = [*episode.support, *episode.query]
                 kinds = Counter(kind for sentence in everything for *_, kind in entities(sentence.labels))
                 types += kinds
                 sentences += len(everything)
-                file.write(json.dumps(as_published(episode, sorted(kinds)), ensure_ascii=False) + "\n")
+                published = json.dumps(as_published(episode, sorted(kinds)), ensure_ascii=False)
+                file.write(published.encode() + b"\n")
         entries[path] = {"sentences": sentences, "types": len(types), "episodes": number}
         test_types += types
     if both := sorted(train_types.keys() & test_types.keys()):
@@ -100,7 +105,7 @@ def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dic
     return {str(path.relative_to(output)): {"sha256": sha256_of(path), **entry} for path, entry in entries.items()}
 
 
-def as_published(episode: Episode, types: list[str]) -> dict:
+def as_published(episode: Episode, types: list[str]) -> dict[str, Any]:
     """An episode in the published JSON, lower-cased."""
     parts = {
         part: {"word": [[word.lower() for word in s.words] for s in sentences], "label": [s.labels for s in sentences]}
@@ -109,7 +114,7 @@ def as_published(episode: Episode, types: list[str]) -> dict:
     return parts | {"types": types}
 
 
-def table(files: dict[str, dict]) -> str:
+def table(files: dict[str, dict[str, Any]]) -> str:
     """Sentences, types and episodes of each prepared file."""
     rows = [("file", "sentences", "types", "episodes")]
     rows += [(name, *(entry.get(key, "") for key in rows[0][1:])) for name, entry in files.items()]

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from container.gaussian import GaussianHeads, contrastive_loss
+
+from evaluations.few_shot.gaussian import GaussianHeads, contrastive_loss
 
 
 def direct_loss(mu, variance, labels, distance):

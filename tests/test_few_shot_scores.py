@@ -1,6 +1,6 @@
 """Entities and their counts, by hand."""
 
-from container.scores import entities, entity_counts, total
+from evaluations.few_shot.scores import entities, entity_counts, total
 
 
 def test_adjacent_words_of_one_label_are_one_entity():

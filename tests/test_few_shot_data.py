@@ -3,13 +3,13 @@
 import json
 import zipfile
 
-import container_cases as cases
 import datasets
+import few_shot_cases as cases
 import pytest
-from container import download, process
-from container.data import Sentence, Split, identity, read_columns, read_episodes, read_labels
 
 from common.errors import UserError
+from evaluations.few_shot import download, process
+from evaluations.few_shot.data import Sentence, Split, identity, read_columns, read_episodes, read_labels
 
 LABELS = {"O", *cases.TEST_TYPES}
 
@@ -94,7 +94,14 @@ def test_broken_episodes_are_named_by_file_and_line(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a\tO\nb\n", "line 2: not a word and a label"), ("a\tO\nb\tart-film\n", "line 2: the label `art-film`")],
+    [
+        ("a\tO\nb\n", "line 2: not a word and a label"),
+        ("a\tO\nb\tc\tO\n", "line 2: not a word and a label"),
+        ("a\tO\nnew york O\n", "line 2: not a word and a label"),
+        ("a\tO\nb\t\n", "line 2: not a word and a label"),
+        ("a\tO\n\tO\n", "line 2: not a word and a label"),
+        ("a\tO\nb\tart-film\n", "line 2: the label `art-film`"),
+    ],
 )
 def test_broken_columns_are_named_by_file_and_line(tmp_path, text, message):
     path = tmp_path / "0.txt"

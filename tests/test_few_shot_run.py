@@ -8,20 +8,25 @@ import sys
 from itertools import islice, pairwise
 from pathlib import Path
 
-import container_cases as cases
+import few_shot_cases as cases
 import numpy as np
 import pytest
 import torch
-from container import calc_micro, compare, run_episodes, train_source
-from container.data import Split, read_columns, read_episodes
-from container.records import EpisodeLog, locked, read_run
-from container.scores import total
+from safetensors.torch import load_file, save_file
 
-from common.bootstrap import micro_prf
 from common.errors import UserError
+from evaluations.bootstrap import micro_prf
+from evaluations.few_shot import compare, tables, train
+from evaluations.few_shot import run as run_episodes
+from evaluations.few_shot.data import Split, read_columns, read_episodes
+from evaluations.few_shot.records import EpisodeLog, read_run
+from evaluations.few_shot.scores import total
+from runs import RunDirectory
 
-SCRIPTS = Path(run_episodes.__file__).resolve().parents[1]
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "evaluations/ner/CONTaiNER"
+SHARED = ROOT.parent / "shared"
+SOURCE = "out/intra/tiny/source/contrastive"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +43,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     cases.write_data(folder / "data")
     cases.write_encoder(folder / "encoder")
-    train_source.main(flags(folder))
+    train.main(flags(folder))
     return folder
 
 
@@ -75,34 +80,45 @@ def test_lines_hold_both_scorings_and_the_predictions_that_they_count(place):
         assert {kind.split("-")[1] for kind in line["full"]} == set(line["published"])
         assert [len(tags) for tags in line["predictions"]] == [len(s.words) for s in episode.query]
     made = json.loads((place / "out/intra/tiny/5-1/run.json").read_text())
-    assert made["recipe"]["method"] == "container" and made["data"]["version"] is None
+    assert made["arguments"]["method"] == "container" and made["inputs"]["version"] is None
 
 
 def test_source_training_is_kept_and_another_refused(place, capsys):
-    source = place / "out/intra/tiny/source"
-    before = (source / "source.json").read_text()
-    train_source.main(flags(place, "--way", "10", "--no_viterbi"))
-    assert "kept" in capsys.readouterr().out
-    assert (source / "source.json").read_text() == before
-    for change in (["--seed", "1"], ["--learning_rate", "1e-3"], ["--distance", "euclidean"]):
-        with pytest.raises(UserError, match=f"recipe {change[0][2:]} = .* take another NAME"):
-            train_source.main(flags(place, *change))
+    source = place / SOURCE
+    before = (source / "summary.json").read_text()
+    train.main(flags(place, "--way", "10", "--no_viterbi", "--method", "nnshot"))  # methods that train alike share it
+    assert f"{source} is finished; nothing to do" in capsys.readouterr().out
+    assert (source / "summary.json").read_text() == before
+    for change in (["--seed", "1"], ["--learning_rate", "0.001"], ["--distance", "euclidean"]):
+        with pytest.raises(UserError, match=f"made with {change[0]} .*, now it is {change[1]}; .*choose another name"):
+            train.main(flags(place, *change))
     cases.write_encoder(place / "other", positions=130)
-    with pytest.raises(UserError, match="made with encoder weights"):
-        train_source.main(flags(place, "--model", f"{place}/other"))
+    with pytest.raises(UserError, match="made with the encoder"):
+        train.main(flags(place, "--model", f"{place}/other"))
     with open(place / "data/intra/train.txt", "a") as file:
         file.write("word1\tO\n")
-    with pytest.raises(UserError, match="made with data train"):
-        train_source.main(flags(place))
+    with pytest.raises(UserError, match="made with the train"):
+        train.main(flags(place))
 
 
 def test_a_killed_source_training_is_made_anew(place):
-    source = place / "out/intra/tiny/source"
-    weights = json.loads((source / "source.json").read_text())["weights"]
-    (source / "source.json").unlink()
-    (source / "model.safetensors").write_bytes(b"half")
-    train_source.main(flags(place))
-    assert json.loads((source / "source.json").read_text())["weights"] == weights
+    summary = place / SOURCE / "summary.json"
+    weights = json.loads(summary.read_text())["weights"]
+    summary.unlink()
+    (place / SOURCE / "model.safetensors").write_bytes(b"half")
+    train.main(flags(place))
+    assert json.loads(summary.read_text())["weights"] == weights
+
+
+def test_an_encoder_without_its_weights_is_refused(place):
+    """Weights of other names would leave the encoder random, and print an F1."""
+    encoder = place / "encoder" / "model.safetensors"
+    save_file({f"module.{name}": tensor for name, tensor in load_file(encoder).items()}, encoder, {"format": "pt"})
+    command = ["-m", "evaluations.few_shot.train", *flags(place, "--name", "foreign")]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: the weights of the encoder") and done.stderr.count("\n") == 1
+    assert not (place / "out/intra/foreign").exists()
 
 
 def test_a_killed_run_goes_on_at_the_first_missing_episode(trained, place, monkeypatch, capsys):
@@ -114,9 +130,12 @@ def test_a_killed_run_goes_on_at_the_first_missing_episode(trained, place, monke
     assert run(place) == whole
     assert log.read_bytes().splitlines()[:3] == [line.strip() for line in lines[:3]]  # the same, times included
 
-    monkeypatch.setattr("container.run_episodes.load", None)  # a finished run loads no model
+    assert f"{log.parent}: goes on after 3 episodes\n" in capsys.readouterr().out
+    monkeypatch.setattr("evaluations.few_shot.run.run_share", None)  # a finished run loads no model
     assert run(place) == whole
-    assert "all 6 episodes were done before" in capsys.readouterr().out
+    assert f"{log.parent} is finished; nothing to do\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds a run already"):
+        run(place, "--no_resume")
 
 
 def test_more_episodes_are_added_to_those_there(place):
@@ -127,13 +146,13 @@ def test_more_episodes_are_added_to_those_there(place):
 
 def test_another_recipe_data_or_training_is_refused(place):
     run(place, "--episodes", "1")
-    with pytest.raises(UserError, match=r"recipe temp_trans = 0.01, and now it is 0.5"):
+    with pytest.raises(UserError, match=r"made with --temp_trans 0.01, now it is 0.5"):
         run(place, "--temp_trans", "0.5")
     with pytest.raises(UserError, match="train first"):
         run_episodes.main(flags(place, "--name", "untrained"))
     episodes = Split(place / "data", "intra").episodes(5, 1)
     episodes.write_text(episodes.read_text().replace("word1", "word2", 1))
-    with pytest.raises(UserError, match="data episodes"):
+    with pytest.raises(UserError, match="made with the episodes"):
         run(place)
 
 
@@ -149,13 +168,13 @@ def test_a_broken_episode_is_named_and_what_was_computed_stays(place):
 
 
 def test_two_runs_do_not_write_one_directory(place):
-    with locked(place / "out/intra/tiny/5-1"), pytest.raises(UserError, match="written by another run"):
+    with RunDirectory(place / "out/intra/tiny/5-1"), pytest.raises(UserError, match="another run is writing into"):
         run(place)
 
 
 def test_max_length_beyond_the_encoder_is_refused(place):
-    with pytest.raises(UserError, match="--max_length 129 is more than the 128 positions"):
-        train_source.main(flags(place, "--name", "long", "--max_length", "129"))
+    with pytest.raises(UserError, match="--max_length 129 exceeds the encoder's 128 positions"):
+        train.main(flags(place, "--name", "long", "--max_length", "129"))
 
 
 @pytest.mark.parametrize("flag", ["nnshot", "structshot", "protobert", "no_viterbi"])
@@ -185,14 +204,36 @@ def test_calc_micro_shows_finished_settings_beside_the_published_rows(place, cap
     shutil.copytree(place / "out/intra/tiny/5-1", place / "out/intra/tiny/5-1-no_viterbi")
     (place / "out/intra/tiny/5-1-no_viterbi/summary.json").unlink()
     capsys.readouterr()
-    calc_micro.main(["tiny", "intra", "--output", f"{place}/out", "--scoring", "published", "--skip_episodes", "2"])
+    tables.main(["tiny", "intra", "--output", f"{place}/out", "--scoring", "published", "--skip_episodes", "2"])
     out = capsys.readouterr().out
     precision, recall, f1 = micro_prf(sum(total(line["published"]) for line in lines[2:]))
     assert f"| intra 5-1 | 4 | {precision:.2f} | {recall:.2f} | {f1:.2f} |" in out
     assert "40.43 | 47.20 | 60.78 | 62.48 |" in out and "| intra 5-1-nnshot | 4 |" in out
     assert "intra 5-1-no_viterbi is not finished" in out and "religion " in out
     with pytest.raises(UserError, match="no run of the name nobody"):
-        calc_micro.main(["nobody", "--output", f"{place}/out"])
+        tables.main(["nobody", "--output", f"{place}/out"])
+
+
+OLD_RUN = {  # as runs were recorded before they had a layout
+    "recipe": {"type": "intra", "way": 5, "shot": 1, "method": "container", "seed": 3, "temp_trans": 0.01},
+    "data": {"episodes": "e", "labels": "l", "version": "v"},
+    "source": {"weights": "w"},
+    "training": {"recipe": {"epochs": 1, "seed": 3}, "data": {"train": "t", "version": "v"}, "weights": "w"},
+}
+
+
+def test_finished_runs_of_before_can_be_read_but_not_resumed(place, capsys):
+    run(place)
+    setting, output = place / "out/intra/tiny/5-1", ["--output", f"{place}/comparison"]
+    shutil.copytree(setting, place / "new")
+    (setting / "run.json").write_text(json.dumps(OLD_RUN))
+    tables.main(["tiny", "intra", "--output", f"{place}/out"])
+    assert "| intra 5-1 | 6 |" in capsys.readouterr().out
+    compare.main([str(setting), str(setting), *output])
+    with pytest.raises(UserError, match="differ in data episodes"):
+        compare.main([str(setting), f"{place}/new", *output])
+    with pytest.raises(UserError, match="of another version of this project, which cannot be resumed"):
+        run(place)
 
 
 def test_compare(place, capsys):
@@ -223,7 +264,7 @@ def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
     run(place)
     run(place, "--method", "structshot", name="5-1-structshot")
     folder = place / "out/intra/tiny"
-    with pytest.raises(UserError, match="differ in recipe method"):
+    with pytest.raises(UserError, match="differ in --method"):
         compare.main([f"{folder}/5-1", f"{folder}/5-1-structshot"])
     shutil.copytree(folder / "5-1", folder / "other")
     log = folder / "other" / "episodes.jsonl"
@@ -231,19 +272,20 @@ def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
     with pytest.raises(UserError, match=r"different episodes \(6, 5\)"):
         compare.main([f"{folder}/5-1", f"{folder}/other"])
     made = json.loads((folder / "other" / "run.json").read_text())
-    made["data"]["version"] = "another release"
+    made["inputs"]["version"] = "another release"
     (folder / "other" / "run.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="differ in data version"):
         compare.main([f"{folder}/5-1", f"{folder}/other"])
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match=r"has no run.json"):
         compare.main([f"{folder}/5-1", f"{folder}/nothing"])
 
 
-def bash(script, *arguments, **variables):
+def bash(place, script, *arguments, **variables):
+    """A script called from `place`: relative paths in its variables are seen from there."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **variables}
     command = ["bash", str(SCRIPTS / script), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.slow
@@ -251,14 +293,14 @@ def test_the_scripts_with_two_processes(place):
     """The same lines as one process writes, and one line for a mistake."""
     expected = run(place)
     shutil.rmtree(place / "out/intra/tiny/5-1")
-    variables = {"MODEL": f"{place}/encoder", "DATA": f"{place}/data", "OUTPUT": f"{place}/out", "PROCESSES": "2"}
+    variables = {"MODEL": "encoder", "DATA": "data", "OUTPUT": "./out", "PROCESSES": "2"}
     arguments = ["intra", "0", "5", "1", "tiny", "--batch_size", "8", "--device", "cpu"]
-    done = bash("exec_container.sh", *arguments, **variables)
+    done = bash(place, "exec_container.sh", *arguments, **variables)
     assert done.returncode == 0, done.stderr
-    assert "6 episodes, full scoring" in done.stdout and "kept" in done.stdout
+    assert "6 episodes, full scoring" in done.stdout and "source/contrastive is finished" in done.stdout
     assert run(place) == expected
-    assert bash("calc_micro.sh", "tiny", OUTPUT=f"{place}/out").stdout.count("| intra 5-1 |") == 1
-    mistaken = bash("exec_container.sh", *arguments, "--temp_trans", "0.5", **variables)
+    assert bash(place, "calc_micro.sh", "tiny", OUTPUT="out").stdout.count("| intra 5-1 |") == 1
+    mistaken = bash(place, "exec_container.sh", *arguments, "--temp_trans", "0.5", **variables)
     assert mistaken.returncode == 2 and "temp_trans" in mistaken.stderr and "Traceback" not in mistaken.stderr
 
 
@@ -266,9 +308,9 @@ def test_the_scripts_with_two_processes(place):
 def test_torchrun_shares_the_episodes_too(place):
     expected = run(place)
     shutil.rmtree(place / "out/intra/tiny/5-1")
-    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "container.run_episodes"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPTS)}
-    subprocess.run([sys.executable, "-m", *launch, *flags(place)], env=environment, check=True, timeout=600)
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "evaluations.few_shot.run"]
+    command = [sys.executable, "-m", *launch, *flags(place)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=600)
     assert run(place) == expected
 
 
@@ -277,7 +319,7 @@ def test_a_process_that_dies_loses_only_its_own_episodes(place, monkeypatch):
     expected = run(place)
     shutil.rmtree(place / "out/intra/tiny/5-1")
     shares = []
-    monkeypatch.setattr("container.run_episodes.start", lambda share: shares.extend(share) or [])
+    monkeypatch.setattr("evaluations.few_shot.run.start", lambda share: shares.extend(share) or [])
     with pytest.raises(UserError, match="3 episodes are missing"):
         run(place, "--processes", "2")
     assert shares[0][0] == [1, 3, 5] and not (place / "out/intra/tiny/5-1/summary.json").exists()
@@ -302,7 +344,7 @@ def test_real_episodes(tmp_path):
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     frequent = sorted({word for sentence in sentences for word in sentence.words if word.isalpha()})
     cases.write_encoder(tmp_path / "encoder", dict.fromkeys([*letters, *(f"##{c}" for c in letters), *frequent]))
-    train_source.main(flags(tmp_path, "--batch_size", "16"))
+    train.main(flags(tmp_path, "--batch_size", "16"))
     lines = run(tmp_path, "--episodes", "5")
     for scoring in ("full", "published"):
         gold = 0

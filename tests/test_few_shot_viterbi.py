@@ -4,7 +4,8 @@ from itertools import pairwise, product
 
 import pytest
 import torch
-from container.viterbi import log_transitions, transition_statistics, viterbi
+
+from evaluations.few_shot.viterbi import log_transitions, transition_statistics, viterbi
 
 
 def test_statistics_by_hand():

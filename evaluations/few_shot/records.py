@@ -1,54 +1,21 @@
-"""A run's directory: what it was made with (`run.json`) and one line per episode (`episodes.jsonl`)."""
+"""A setting's directory: what it was made with (`run.json`) and one line per episode (`episodes.jsonl`)."""
 
-import argparse
 import json
 import os
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from common.errors import UserError
 from common.files import write_atomically
-from container.scores import SCORINGS, total
+from common.flags import Count, CountOrZero, flag
+from evaluations.few_shot.scores import SCORINGS, total
+from runs import read_record
+from runs.directory import FINISHED
 
-FINISHED = "summary.json"  # in a run's directory once all its episodes are done
-
-
-@contextmanager
-def locked(folder: Path):
-    """Hold a directory, made if absent, so that two runs do not write into it at once.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(f"{folder} is being written by another run; wait for it, or take another name") from None
-
-
-def kept(path: Path, record: dict[str, dict]) -> bool:
-    """Whether the file at `path` holds what `record` holds (False: there is no such file).
-
-    Raises:
-        UserError: it holds something else; the message names the first value that differs.
-    """
-    if not path.exists():
-        return False
-    there = json.loads(path.read_text())
-    for part, values in record.items():
-        for key, value in values.items():
-            if there[part].get(key) != value:
-                raise UserError(
-                    f"{path.parent} was made with {part} {key} = {there[part].get(key)}, and now it is {value}; "
-                    "take another NAME or remove the directory"
-                )
-    return True
+__all__ = ["FINISHED", "EpisodeLog", "Run", "Selection", "counts", "read_run"]
 
 
 class EpisodeLog:
@@ -56,7 +23,7 @@ class EpisodeLog:
 
     def __init__(self, path: Path):
         self.path, self.position = path, 0
-        self.records: dict[int, dict] = {}
+        self.records: dict[int, dict[str, Any]] = {}
 
     def repair(self) -> None:
         """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones."""
@@ -68,16 +35,17 @@ class EpisodeLog:
                 whole.setdefault(json.loads(line)["index"], line.rstrip(b"\n") + b"\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        if b"".join(lines) != b"".join(whole[index] for index in sorted(whole)):
-            write_atomically(self.path, b"".join(whole[index] for index in sorted(whole)))
+        repaired = b"".join(whole[index] for index in sorted(whole))
+        if b"".join(lines) != repaired:
+            write_atomically(self.path, repaired)
 
-    def append(self, record: dict) -> None:
+    def append(self, record: dict[str, Any]) -> None:
         """Add an episode, on disk when this returns; one write, so that processes do not mix their lines."""
         with open(self.path, "ab", buffering=0) as file:
             file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             os.fsync(file.fileno())
 
-    def read(self) -> dict[int, dict]:
+    def read(self) -> dict[int, dict[str, Any]]:
         """All episodes by index, reading on from where the last call ended."""
         with open(self.path, "rb") as file:
             file.seek(self.position)
@@ -93,8 +61,8 @@ class EpisodeLog:
 class Run(NamedTuple):
     """A run as it lies in its directory: how it was made, and its selected episodes by index."""
 
-    made: dict
-    records: dict[int, dict]
+    made: dict[str, Any]  # `arguments`, and `inputs`: the data's, and those of source training under `training`
+    records: dict[int, dict[str, Any]]
 
     def counts(self, scoring: str) -> np.ndarray:
         """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
@@ -113,23 +81,27 @@ def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) 
     Raises:
         UserError: there is no run, or none of these episodes is finished.
     """
-    if not (folder / "run.json").exists():
-        raise UserError(f"{folder} holds no run: it has no run.json")
+    made = read_record(folder)
+    if "recipe" in made:  # of a version before `runs.RunDirectory`
+        training = {"arguments": made["training"]["recipe"], "inputs": made["training"]["data"]}
+        made = {"arguments": made["recipe"], "inputs": made["data"] | {"training": training}}
     stop = float("inf") if episodes is None else episodes
     records = EpisodeLog(folder / "episodes.jsonl").read()
     records = {index: record for index, record in records.items() if skip_episodes <= index < stop}
     if not records:
         raise UserError(f"{folder / 'episodes.jsonl'}: none of the episodes asked for is finished")
-    return Run(json.loads((folder / "run.json").read_text()), records)
+    return Run(made, records)
 
 
-def counts(records: dict[int, dict], scoring: str) -> np.ndarray:
+def counts(records: dict[int, dict[str, Any]], scoring: str) -> np.ndarray:
     """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
     return np.array([total(records[index][scoring]) for index in sorted(records)]).reshape(-1, 3)
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """The arguments that choose the episodes and the scoring."""
-    parser.add_argument("--skip_episodes", type=int, default=0, help="leave out so many of the first episodes")
-    parser.add_argument("--episodes", type=int, help="leave out the episodes from this number on")
-    parser.add_argument("--scoring", choices=SCORINGS, default="full", help="whole labels, or the published scorer's")
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The flags that choose the episodes and the scoring of finished runs."""
+
+    skip_episodes: CountOrZero = flag(0, "leave out so many of the first episodes")
+    episodes: Count | None = flag(None, "leave out the episodes from this number on")
+    scoring: str = flag("full", "whole labels, or the published scorer's", choices=SCORINGS)

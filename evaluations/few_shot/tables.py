@@ -1,12 +1,14 @@
 """Micro precision, recall and F1 of every setting of a run as one table, the published numbers beside them."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.bootstrap import f1_interval, micro_prf
 from common.errors import UserError, run
-from container.data import TYPES
-from container.records import FINISHED, Run, add_selection, read_run
+from common.flags import argument, flag, parse
+from evaluations.bootstrap import f1_interval, micro_prf
+from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.recipe import PLACE
+from evaluations.few_shot.records import FINISHED, Run, Selection, read_run
 
 # Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5
 PUBLISHED = {
@@ -22,38 +24,36 @@ BERT-base: Few-NERD's first release of the episodes, learning rate 5e-5 for ever
 release, 1e-4 (encoder 1e-5). The two differ in more than the encoder. TadNER (2023), NuNER (2024): other methods."""
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="calc_micro.sh", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help="the run")
-    parser.add_argument("type", metavar="TYPE", nargs="?", choices=TYPES, help="intra or inter; both if not given")
-    parser.add_argument("--output", type=Path, default="outputs/few-nerd", help="where the results are")
-    add_selection(parser)
-    return parser.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Selection):
+    name: str = argument("the run", "NAME")
+    type: str | None = argument("intra or inter; both if not given", "TYPE", nargs="?", choices=TYPES)
+    output: Path = flag(PLACE / "outputs/few-nerd", "directory of the results")
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
+    recipe = parse(Recipe, argv, __doc__)
     folders = [
         folder.parent
-        for split in ([args.type] if args.type else TYPES)
-        for folder in sorted((args.output / split / args.name).glob("*/run.json"))
+        for split in ([recipe.type] if recipe.type else TYPES)
+        for folder in sorted((recipe.output / split / recipe.name).glob("*/run.json"))
     ]
     if not folders:
-        raise UserError(f"{args.output} holds no run of the name {args.name}")
+        raise UserError(f"{recipe.output} holds no run of the name {recipe.name}")
     finished = [folder for folder in folders if (folder / FINISHED).exists()]
-    runs = {folder: read_run(folder, args.skip_episodes, args.episodes) for folder in finished}
+    runs = {folder: read_run(folder, recipe.skip_episodes, recipe.episodes) for folder in finished}
     print(
-        f"| setting | episodes | precision | recall | F1 ({args.scoring}) | 95% interval | "
+        f"| setting | episodes | precision | recall | F1 ({recipe.scoring}) | 95% interval | "
         + " | ".join(PUBLISHED)
         + " |"
     )
     print("|---|" + "---:|" * (5 + len(PUBLISHED)))
     for folder, result in runs.items():
-        print(row(folder, result, args.scoring))
+        print(row(folder, result, recipe.scoring))
     for folder, result in runs.items():
-        print(f"\n{setting(folder)}, F1 per type (gold entities): {per_type(result, args.scoring)}")
-        data = result.made["data"]
-        print(f"data version {data['version'] or 'not recorded'}, episodes sha256 {data['episodes']}")
+        print(f"\n{setting(folder)}, F1 per type (gold entities): {per_type(result, recipe.scoring)}")
+        inputs = result.made["inputs"]
+        print(f"data version {inputs['version'] or 'not recorded'}, episodes sha256 {inputs['episodes']}")
     for folder in sorted(set(folders) - set(finished)):
         print(f"\n{setting(folder)} is not finished")
     print(f"\n{DIFFERENCES}")
@@ -68,8 +68,8 @@ def row(folder: Path, result: Run, scoring: str) -> str:
     counts = result.counts(scoring)
     precision, recall, f1 = micro_prf(counts.sum(0))
     low, high = f1_interval(counts)
-    recipe = result.made["recipe"]
-    published = [rows[recipe["type"]][COLUMN[recipe["way"], recipe["shot"]]] for rows in PUBLISHED.values()]
+    made = result.made["arguments"]
+    published = [rows[made["type"]][COLUMN[made["way"], made["shot"]]] for rows in PUBLISHED.values()]
     numbers = [f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}", f"{low:.2f} to {high:.2f}"]
     return " | ".join([f"| {setting(folder)}", str(len(counts)), *numbers, *(f"{f:.2f}" for f in published)]) + " |"
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from container.arguments import parse_args
-from container.data import Split, read_columns, read_episodes, read_labels
-from container.episode import Tagger
-from container.gaussian import contrastive_loss
-from container.model import Container, WordPieces, load_encoder, pack
-from container.scores import entity_counts, total
-from container.viterbi import transition_statistics
 from safetensors.torch import load_file
+
+from encoders import load_encoder
+from evaluations.few_shot.data import Split, read_columns, read_episodes, read_labels
+from evaluations.few_shot.methods import METHODS, parse_recipe
+from evaluations.few_shot.run import run_episode
+from evaluations.few_shot.scores import entity_counts, total
+from evaluations.few_shot.viterbi import transition_statistics
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 if not (SHARED / "reference" / "container_golden.json").exists():
@@ -27,26 +27,17 @@ SPLIT = Split(SHARED / "few-nerd", "intra")
 
 
 @pytest.fixture(scope="module")
-def model():
-    encoder, _ = load_encoder("minilm")
-    model = Container(encoder)
-    model.heads.load_state_dict(load_file(SHARED / "reference" / "container_heads.safetensors"))
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def words():
-    return WordPieces(load_encoder("minilm")[1], max_length=128)
-
-
-@pytest.fixture(scope="module")
 def episodes():
     return list(islice(read_episodes(SPLIT.episodes(5, 1), set(GOLDEN["labels"])), 12))
 
 
-def tagger(model, words, *flags):
-    args = parse_args(["--type", "intra", "--name", "test", "--dropout", "0", *flags], "")
-    return Tagger(model, words, GOLDEN["labels"], STATISTICS, args)
+def method(*flags):
+    """A method with the reference's heads and transitions on MiniLM."""
+    recipe = parse_recipe(["--type", "intra", "--name", "test", "--dropout", "0", *flags], "")
+    made = METHODS[recipe.method](*load_encoder("minilm"), recipe)
+    made.heads.load_state_dict(load_file(SHARED / "reference" / "container_heads.safetensors"))
+    made.statistics.copy_(torch.tensor(STATISTICS))
+    return made.eval()
 
 
 def test_label_order():
@@ -59,37 +50,35 @@ def test_transition_statistics():
 
 
 @pytest.mark.parametrize(("distance", "name"), [("kl", "KL"), ("euclidean", "euclidean")])
-def test_training_loss(model, words, distance, name):
+def test_training_loss(distance, name):
     sentences = list(islice(read_columns(SPLIT.train), 16))
-    names = [label for sentence in sentences for label in sentence.labels]
-    labels = torch.tensor([sorted(set(names)).index(label) for label in names])
-    packed = pack([words.encode(sentence.words) for sentence in sentences])
+    model = method("--distance", distance)
+    encoded = [model.words.encode(sentence.words) for sentence in sentences]
+    names = sorted({label for sentence in sentences for label in sentence.labels})
     with torch.no_grad():
-        loss = contrastive_loss(*model.gaussians(model.hidden(packed)), labels, distance)
+        loss = model.loss(model.pack(encoded), model.label_ids(sentences, encoded, names))
     assert loss.item() == pytest.approx(GOLDEN["train_loss_first_16_sentences"][name], rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("method", "key"), [("nnshot", "nearest_neighbour_no_finetune"), ("structshot", "viterbi_no_finetune")]
+    ("name", "key"), [("nnshot", "nearest_neighbour_no_finetune"), ("structshot", "viterbi_no_finetune")]
 )
-def test_tags_before_finetuning(model, words, episodes, method, key):
-    untrained = tagger(model, words, "--method", method)
+def test_tags_before_finetuning(episodes, name, key):
+    model = method("--method", name)
     for index, (episode, golden) in enumerate(zip(episodes, GOLDEN["episodes"], strict=True)):
-        assert untrained.run(index, episode).labels == golden[key], index
-        if method == "structshot":
+        assert run_episode(model, index, episode, GOLDEN["labels"]).labels == golden[key], index
+        if name == "structshot":
             check_published_counts(episode, golden[key], golden["scores_viterbi_no_finetune"])
 
 
-def test_finetuning(model, words, episodes):
+def test_finetuning(episodes):
     """Ten losses and the tags after nine updates, episode after episode from the same trained weights."""
-    nine = tagger(model, words, "--max_steps", "9")
+    nine = method("--max_steps", "9")
     for episode, golden in zip(episodes, GOLDEN["episodes"], strict=True):
-        support, query = ([words.encode(s.words) for s in part] for part in episode)
-        labels = nine.label_ids(episode.support, support)
-        losses = nine.finetune(pack(support), labels)
+        losses = nine.fit(episode.support, GOLDEN["labels"])
         with torch.no_grad():
-            losses.append(contrastive_loss(*model.gaussians(model.hidden(pack(support))), labels).item())
-        tags = [[GOLDEN["labels"][tag] for tag in tags] for tags in nine.tag(support, labels, query)]
+            losses.append(nine.loss(nine.pack(nine.support), nine.support_labels).item())
+        tags = nine.tag([sentence.words for sentence in episode.query])
         nine.restore()
         assert losses == pytest.approx(golden["finetune_losses_before_update_0_to_9"], rel=1e-3)
         assert tags == golden["viterbi_after_9_updates"]

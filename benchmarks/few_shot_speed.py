@@ -1,6 +1,6 @@
 """Seconds and memory of CONTaiNER's episodes, each row a process of its own, beside the published code's.
 
-    python -m benchmarks.container_speed [--threads 2]
+    python -m benchmarks.few_shot_speed --threads 2
 
 The published code took, on the same kind of machine (CPU, 2 threads, MiniLM), 3.3 s per episode at 5-way 1-shot,
 0.5 s per fine-tuning step, and 180 s at 10-way 5-shot, 10 s per step, in 5.4 GiB. How many steps an episode takes
@@ -8,8 +8,6 @@ depends on the trained weights and on dropout; the rows `as many steps` take as 
 (without dropout the loss falls that long), so that their seconds per episode compare.
 """
 
-import argparse
-import json
 import os
 import resource
 import shutil
@@ -17,11 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError, run
+from common.files import ROOT
+from common.flags import Count, flag, parse
+from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.methods import METHODS
+from evaluations.few_shot.recipe import PLACE, Recipe
+from runs import read_summary
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "evaluations" / "ner" / "CONTaiNER"
 PUBLISHED = {(5, 1): (3.3, 0.5), (10, 5): (180.0, 10.0)}  # seconds per episode and per step
 ROWS = (  # way, shot, what, episodes, flags
     (5, 1, "recipe", 40, ()),
@@ -31,22 +35,20 @@ ROWS = (  # way, shot, what, episodes, flags
 )
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--type", default="intra", help="split of Few-NERD")
-    parser.add_argument("--name", default="minilm", help="a run whose source training is done")
-    parser.add_argument("--data", type=Path, default=SCRIPTS / "data/few-nerd", help="directory of the data")
-    parser.add_argument("--output", type=Path, default=SCRIPTS / "outputs/few-nerd", help="where that run is")
-    parser.add_argument("--threads", type=int, default=2, help="of each process")
-    return parser.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    type: str = flag("intra", "split of Few-NERD", choices=TYPES)
+    name: str = flag("minilm", "a run whose source training is finished")
+    data: Path = flag(PLACE / "data/few-nerd", "directory of the data")
+    output: Path = flag(PLACE / "outputs/few-nerd", "directory of that run's results")
+    threads: Count = flag(2, "of each process")
 
 
 def main(argv: list[str]) -> None:
-    args = parse_args(argv)
-    source = args.output / args.type / args.name / "source"
-    if not (source / "source.json").exists():
-        raise UserError(f"{source} holds no finished source training")
-    print(f"{args.threads} threads, weights of {json.loads((source / 'source.json').read_text())['model']}")
+    options = parse(Benchmark, argv, __doc__)
+    trained = Recipe(type=options.type, name=options.name, output=options.output)
+    source = METHODS[trained.method].source_folder(trained)
+    print(f"{options.threads} threads, weights of {read_summary(source)['model']}")
     head = (
         "setting",
         "",
@@ -62,13 +64,13 @@ def main(argv: list[str]) -> None:
     print("{:8}{:16}{:>9}{:>9}{:>10}{:>8}{:>9}{:>10}{:>10}{:>8}".format(*head))
     for way, shot, what, episodes, flags in ROWS:
         with tempfile.TemporaryDirectory() as folder:
-            run_folder = Path(folder) / args.type / args.name
-            shutil.copytree(source, run_folder / "source")
-            command = [sys.executable, "-m", "container.run_episodes", "--type", args.type, "--name", args.name]
+            copied = Recipe(type=options.type, name=options.name, output=Path(folder), way=way, shot=shot)
+            shutil.copytree(source, METHODS[copied.method].source_folder(copied))
+            command = [sys.executable, "-m", "evaluations.few_shot.run", "--type", options.type, "--name", options.name]
             command += ["--way", str(way), "--shot", str(shot), "--episodes", str(episodes), "--device", "cpu", *flags]
-            command += ["--data", str(args.data.resolve()), "--output", folder, "--threads", str(args.threads)]
+            command += ["--data", str(options.data.resolve()), "--output", folder, "--threads", str(options.threads)]
             wall, usage = measure(command)
-            summary = json.loads((run_folder / f"{way}-{shot}" / "summary.json").read_text())
+            summary = read_summary(copied.run / copied.setting)
         seconds, steps = summary["seconds"] / episodes, summary["steps"] / episodes
         per_episode, per_step = PUBLISHED[way, shot]
         row = (steps, seconds, seconds / steps, usage.ru_maxrss / 2**20, wall, usage.ru_utime + usage.ru_stime)
@@ -82,9 +84,9 @@ def measure(command: list[str]) -> tuple[float, resource.struct_rusage]:
     environment = {**os.environ, "OMP_NUM_THREADS": command[-1]}
     begin = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=SCRIPTS, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    errors = process.stderr.read()
+    errors = process.stderr.read() if process.stderr else ""
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise UserError(f"{' '.join(command)} failed: {errors[-2000:]}")

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
 from common.files import sha256_of
-from common.text import read_lines
+from common.text import RECORD_ENDS, read_lines
 
 TYPES = ("intra", "inter")
 MANIFEST = "manifest.json"
@@ -68,7 +66,7 @@ def read_labels(path: Path) -> list[str]:
     Raises:
         UserError: the file cannot be read, a label comes twice, or the first is not `O`.
     """
-    labels = list(read_lines(path))
+    labels = list(read_lines(path, RECORD_ENDS))
     for number, label in enumerate(labels, 1):
         if not label or label in labels[: number - 1]:
             raise UserError(f"{path}, line {number}: the label `{label}` is empty or comes twice")
@@ -81,17 +79,17 @@ def read_columns(path: Path, labels: set[str] | None = None) -> Iterator[Sentenc
     """The sentences of a `word<TAB>label` file, split at blank lines.
 
     Raises:
-        UserError: the file cannot be read, or a line has no label, or one that is not among `labels`.
+        UserError: the file cannot be read, or a line has other than two columns, or a label not among `labels`.
     """
     sentence = Sentence([], [])
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         if line.strip():
-            word, separator, label = line.rpartition("\t" if "\t" in line else " ")
-            if not separator:
+            columns = line.split("\t" if "\t" in line else " ")
+            if len(columns) != 2 or not all(columns):
                 raise UserError(f"{path}, line {number}: not a word and a label with a tab between them")
-            _check(labels, label, f"{path}, line {number}")
-            sentence.words.append(word)
-            sentence.labels.append(label)
+            _check(labels, columns[1], f"{path}, line {number}")
+            sentence.words.append(columns[0])
+            sentence.labels.append(columns[1])
         elif sentence.words:
             yield sentence
             sentence = Sentence([], [])
@@ -119,7 +117,7 @@ def read_episodes(path: Path, labels: set[str] | None = None) -> Iterator[Episod
         for support in episode_files(path):
             yield Episode(*(list(read_columns(file, labels)) for file in (support, query_file(support))))
         return
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         where = f"{path}, line {number}"
         try:
             episode = json.loads(line)
@@ -151,18 +149,6 @@ def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> li
         for label in sentence.labels:
             _check(labels, label, where)
     return sentences
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file to write in place of `path`, which takes its name if the block ends well and is removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def identity(split: Split, **paths: Path) -> dict[str, str | None]:

@@ -1,0 +1,122 @@
+"""Compare two runs over the same episodes by a paired bootstrap: the difference of micro F1, in all and per type."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common.errors import UserError, run
+from common.files import write_atomically
+from common.flags import argument, flag, parse
+from common.plots import svg
+from evaluations.bootstrap import micro_prf, paired_difference
+from evaluations.few_shot.records import Run, Selection, read_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Selection):
+    run_a: str = argument("a setting, as outputs/few-nerd/intra/NAME/5-1; seeds joined by commas are summed", "RUN_A")
+    run_b: str = argument("the same for the other side: the differences are B - A", "RUN_B")
+    output: Path = flag(Path("comparison"), "writes OUTPUT.json and OUTPUT.svg")
+    plot_format: str = flag("svg", "of the plot", choices=("svg", "png"))
+
+
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
+    sides = [
+        {folder: read_run(Path(folder), recipe.skip_episodes, recipe.episodes) for folder in folders.split(",")}
+        for folders in (recipe.run_a, recipe.run_b)
+    ]
+    check(sides[0] | sides[1])
+    a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
+    types_a, types_b = (per_type(list(side.values()), recipe.scoring) for side in sides)
+    result = {
+        "a": recipe.run_a,
+        "b": recipe.run_b,
+        "episodes": len(a),
+        "scoring": recipe.scoring,
+        "all": differences(a, b),
+        "types": {kind: differences(types_a[kind], types_b[kind]) for kind in sorted(types_a.keys() & types_b.keys())},
+    }
+    recipe.output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(recipe.output.with_suffix(".json"), json.dumps(result, indent=1))
+    figure = plot(result)
+    if recipe.plot_format == "svg":
+        write_atomically(recipe.output.with_suffix(".svg"), svg(figure))
+    else:
+        figure.savefig(recipe.output.with_suffix(".png"))
+    print(f"A: {recipe.run_a}\nB: {recipe.run_b}\n{len(a)} episodes, {recipe.scoring} scoring\n")
+    print("| | F1 A | F1 B | B - A | 95% interval | p |\n|---|---:|---:|---:|---:|---:|")
+    for kind, row in {"all": result["all"], **result["types"]}.items():
+        f1 = f"{row['f1_a']:.2f} | {row['f1_b']:.2f} | {row['difference']:+.2f}"
+        print(f"| {kind} | {f1} | {row['low']:+.2f} to {row['high']:+.2f} | {row['p_value']:.4f} |")
+
+
+def conditions(made: dict[str, Any]) -> dict[str, Any]:
+    """What a run was made with, by name, but for the encoder and the seed."""
+    training = made["inputs"]["training"]
+    named = {f"--{name}": value for name, value in made["arguments"].items()}
+    named |= {f"data {name}": made["inputs"].get(name) for name in ("episodes", "labels", "version")}
+    named |= {f"source training --{name}": value for name, value in training["arguments"].items()}
+    named |= {f"source training data {name}": training["inputs"].get(name) for name in ("train", "labels", "version")}
+    return {name: value for name, value in named.items() if not name.endswith("--seed")}
+
+
+def check(runs: dict[str, Run]) -> None:
+    """Refuse runs that differ in more than the encoder and the seed.
+
+    Raises:
+        UserError: naming the first difference in the arguments or data (of the episodes or of source training)
+            or in the episodes.
+    """
+    (first_folder, first), *others = runs.items()
+    mine = conditions(first.made)
+    for folder, other in others:
+        theirs = conditions(other.made)
+        for name, value in mine.items():
+            if name in theirs and theirs[name] != value:
+                raise UserError(
+                    f"{first_folder} and {folder} differ in {name} ({value}, {theirs[name]}); "
+                    "only runs that differ in the encoder can be compared"
+                )
+        if first.records.keys() != other.records.keys():
+            raise UserError(
+                f"{first_folder} and {folder} have different episodes ({len(first.records)}, {len(other.records)}); "
+                "finish both, or choose with --skip_episodes and --episodes"
+            )
+
+
+def per_type(runs: list[Run], scoring: str) -> dict[str, np.ndarray]:
+    """Type to its counts (episodes, 3), summed over the runs."""
+    sums: dict[str, np.ndarray] = {}
+    for one in runs:
+        for kind, counts in one.type_counts(scoring).items():
+            sums[kind] = sums.get(kind, 0) + counts
+    return sums
+
+
+def differences(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """F1 of both and their paired difference; `a` and `b` are counts (episodes, 3)."""
+    f1_a, f1_b = (float(micro_prf(counts.sum(0))[2]) for counts in (a, b))
+    return {"f1_a": f1_a, "f1_b": f1_b, **paired_difference(a, b)}
+
+
+def plot(result: dict[str, Any]) -> Figure:
+    """The differences with their intervals, all types and each."""
+    rows = {**dict(sorted(result["types"].items(), key=lambda item: item[1]["difference"])), "all": result["all"]}
+    figure = Figure(figsize=(7, 0.3 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for height, row in enumerate(rows.values()):
+        axes.plot([row["low"], row["high"]], [height, height], color="gray")
+        axes.plot(row["difference"], height, "o", color="black")
+    axes.axvline(0, color="gray", linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_xlabel(f"micro F1, B - A, with 95% intervals over {result['episodes']} episodes")
+    return figure
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""Fetch Few-NERD as published: the training splits from the hub, and the zip of episodes from a path or an address."""
+
+import shutil
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from common.errors import UserError, run
+from common.files import replacing
+from common.flags import flag, parse
+from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.recipe import PLACE
+
+EPISODES = "episode-data.zip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    train: str = flag("DFKI-SLT/few-nerd", "data set on the hub, or a copy in a directory")
+    episodes: str | None = flag(None, f"the published {EPISODES}: a path or an address")
+    output: Path = flag(PLACE / "data/raw", "directory of the raw data")
+
+
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
+    for split in TYPES:
+        path = recipe.output / split / "train.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with replacing(path) as file:
+                fetch_train(recipe.train, split, file)
+        print(path)
+    path = recipe.output / EPISODES
+    if not path.exists():
+        with replacing(path) as file:
+            fetch_episodes(recipe.episodes, file)
+    print(path)
+
+
+def fetch_train(source: str, split: str, file: BinaryIO) -> None:
+    """Write a training split as `word<TAB>label` lines, a blank line after each sentence."""
+    from datasets import load_dataset
+
+    try:
+        sentences: Any = load_dataset(source, split, split="train")
+    except (OSError, ValueError, ConnectionError) as error:
+        raise UserError(f"the data set `{source}` ({split}) cannot be loaded: {error}") from None
+    names = sentences.features["fine_ner_tags"].feature.names
+    for sentence in sentences:
+        pairs = zip(sentence["tokens"], sentence["fine_ner_tags"], strict=True)
+        file.write("".join(f"{word}\t{names[tag]}\n" for word, tag in pairs).encode() + b"\n")
+
+
+def fetch_episodes(source: str | None, file: BinaryIO) -> None:
+    """Copy the zip of episodes from a path or an address."""
+    if source is None:
+        raise UserError(
+            f"{EPISODES} is missing: the Few-NERD project page (github.com/thunlp/Few-NERD) links it; "
+            f"download it there, or give a path or an address: EPISODES=... bash download.sh"
+        )
+    try:
+        with urllib.request.urlopen(source) if "://" in source else open(source, "rb") as content:
+            shutil.copyfileobj(content, file)
+    except OSError as error:
+        raise UserError(f"the episodes {source} cannot be read: {error}") from None
+    file.flush()
+    if not zipfile.is_zipfile(file.name):
+        raise UserError(f"{source} is not a zip file")
+
+
+if __name__ == "__main__":
+    run(main)
