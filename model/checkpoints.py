@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import BertConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, BertConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from common.errors import UserError, first_line
 from encoders import load_tokenizer, read_tokenizer
@@ -76,12 +76,15 @@ def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tens
 
 def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict[str, Any]:
     """What the class itself declares; of inherited fields some, as `num_labels`, make transformers build tables."""
-    return {name: value for name, value in fields.items() if name in config_class.__annotations__}
+    classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
+    declared = {name for one in classes for name in one.__annotations__}
+    return {name: value for name, value in fields.items() if name in declared}
 
 
 def our_config(fields: dict) -> SparseLTConfig:
     """The configuration of a checkpoint in our layout."""
-    encoder = BertConfig(**known_fields(fields["encoder"], BertConfig))
+    encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
+    encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
     return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
 
 
@@ -98,13 +101,15 @@ def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> Sparse
 
 def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path: Path) -> None:
     """Refuse a configuration that the tensors on disk do not bear out, before memory is allocated for it."""
-    stacks = {"plain.bert.encoder.layer": config.encoder.num_hidden_layers, "decoder.layers": config.decoder_layers}
-    for stack, layers in stacks.items():
-        stored = sum(re.fullmatch(rf"{stack}\.\d+\.intermediate\.dense\.weight", name) is not None for name in shapes)
+    encoder_layers = getattr(config.encoder, "num_hidden_groups", config.encoder.num_hidden_layers)  # ALBERT shares
+    for stack, layers in {"plain": encoder_layers, "decoder": config.decoder_layers}.items():
+        stored = len({match[1] for name in shapes if (match := re.match(rf"{stack}\.[^\d]+\.(\d+)\.", name))})
         if layers != stored:
             raise UserError(f"{path}: `{stack}` has {stored} layers in the weights but {layers} by config.json")
     with torch.device("meta"):
-        expected = {name: tuple(p.shape) for name, p in SparseLTForPreTraining(config).named_parameters()}
+        model = SparseLTForPreTraining(config)
+    parameters = model.named_parameters(remove_duplicate=False)
+    expected = {name: tuple(p.shape) for name, p in parameters if name not in model.all_tied_weights_keys}
     for name in expected.keys() | shapes.keys():
         if expected.get(name) != shapes.get(name):
             raise UserError(

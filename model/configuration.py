@@ -3,17 +3,17 @@
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import BertConfig, PreTrainedConfig
+from transformers import AutoConfig, BertConfig, PreTrainedConfig
 
 from encoders import cpu
 
 
 @strict  # checks the types of the fields
 class SparseLTConfig(PreTrainedConfig):
-    """A BERT's configuration plus what the typer and the decoder add to it.
+    """An encoder's configuration plus what the typer and the decoder add to it.
 
     Args:
-        encoder: configuration of the BERT that is trained on.
+        encoder: configuration of the encoder that is trained on.
         num_types: number of latent types C, type 0 ("not typed") included.
         kl_form: "exponential" for the published code's `1 - exp(-KL)`, "plain" for the paper's `KL`.
         decoder_layers: Transformer layers of the decoder.
@@ -23,9 +23,9 @@ class SparseLTConfig(PreTrainedConfig):
     """
 
     model_type = "sparse_lt"
-    sub_configs: ClassVar[dict[str, Any]] = {"encoder": BertConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder": AutoConfig}
 
-    encoder: Any = None  # a BertConfig; a dictionary becomes one
+    encoder: Any = None  # a configuration of transformers; a dictionary becomes one
     num_types: int = 64
     kl_form: Literal["exponential", "plain"] = "exponential"
     decoder_layers: int = 1
@@ -41,21 +41,22 @@ class SparseLTConfig(PreTrainedConfig):
         if self.encoder is None:
             self.encoder = BertConfig()
         elif isinstance(self.encoder, dict):
-            self.encoder = BertConfig(**self.encoder)
+            self.encoder = AutoConfig.for_model(**self.encoder)
         self.pad_token_id = self.encoder.pad_token_id
         self.decoder_start_token_id = self.bos_token_id
         super().__post_init__(**kwargs)
 
     def decoder_layer_config(self) -> BertConfig:
-        """The configuration of the decoder's layers, as transformers' BERT layer reads it."""
-        encoder = self.encoder
+        """The configuration of the decoder's layers, as transformers' BERT layer reads it: the encoder's, where its
+        family says it by BERT's names, and BERT's own defaults elsewhere."""
+        encoder, size = self.encoder, self.encoder.hidden_size
         config = BertConfig(
-            hidden_size=encoder.hidden_size,
+            hidden_size=size,
             num_attention_heads=self.decoder_attention_heads or encoder.num_attention_heads,
-            intermediate_size=self.decoder_intermediate_size or encoder.intermediate_size,
-            hidden_act=encoder.hidden_act,
-            hidden_dropout_prob=encoder.hidden_dropout_prob,
-            attention_probs_dropout_prob=encoder.attention_probs_dropout_prob,
+            intermediate_size=self.decoder_intermediate_size or getattr(encoder, "intermediate_size", 4 * size),
+            hidden_act=getattr(encoder, "hidden_act", "gelu"),
+            hidden_dropout_prob=getattr(encoder, "hidden_dropout_prob", 0.1),
+            attention_probs_dropout_prob=getattr(encoder, "attention_probs_dropout_prob", 0.1),
             layer_norm_eps=self.decoder_layer_norm_eps,
             is_decoder=True,
             add_cross_attention=True,

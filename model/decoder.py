@@ -2,26 +2,29 @@
 
 from torch import Tensor, nn
 from transformers import BertConfig, Cache
-from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 class Decoder(nn.Module):
     """Post-LN Transformer layers with causal self-attention and cross-attention over the gated states.
 
-    Its input goes through the encoder's embedding module twice and then one more LayerNorm. Nobody would design
-    this, but it is what the published checkpoints were trained with.
+    Its input comes from the encoder's embedding module (`encoders.embed`) and goes through one more LayerNorm; its
+    output is what the word embeddings are compared with. Where these are narrower than the states (factorised
+    embeddings, E < D), it is projected on both ends.
     """
 
-    def __init__(self, config: BertConfig, num_layers: int):
+    def __init__(self, config: BertConfig, num_layers: int, embedding_size: int):
         super().__init__()
+        self.widen = self.narrow = None
+        if embedding_size != config.hidden_size:
+            self.widen = nn.Linear(embedding_size, config.hidden_size)
+            self.narrow = nn.Linear(config.hidden_size, embedding_size, bias=False)
         self.embedding_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(BertLayer(config, layer_idx=i) for i in range(num_layers))
 
     def forward(
         self,
-        inputs_embeds: Tensor,
-        position_ids: Tensor,
-        embeddings: BertEmbeddings,
+        embedded: Tensor,
         gated: Tensor,
         self_mask: Tensor,
         cross_mask: Tensor,
@@ -30,20 +33,18 @@ class Decoder(nn.Module):
         """States from which each next token is predicted.
 
         Args:
-            inputs_embeds: (B, S, D), word embeddings.
-            position_ids: (B, S).
-            embeddings: the encoder's embedding module.
+            embedded: (B, S, E or D), see `encoders.embed`.
             gated: (B, T, D), the typer's output.
             self_mask: (B, 1, S, S) bool (with a cache: keys include the past), True where a token may look.
             cross_mask: (B, 1, S, T) bool.
             past_key_values: cache of generation.
 
         Returns:
-            (B, S, D)
+            (B, S, E)
         """
-        hidden = embeddings(inputs_embeds=inputs_embeds, position_ids=position_ids)  # (B, S, D)
-        hidden = embeddings(inputs_embeds=hidden, position_ids=position_ids)
-        hidden = self.embedding_norm(hidden)
+        if self.widen is not None and embedded.shape[-1] != gated.shape[-1]:
+            embedded = self.widen(embedded)
+        hidden = self.embedding_norm(embedded)  # (B, S, D)
         for layer in self.layers:
             hidden = layer(hidden, self_mask, gated, cross_mask, past_key_values=past_key_values)
-        return hidden
+        return hidden if self.narrow is None else self.narrow(hidden)

@@ -40,7 +40,11 @@ def memory_warning(model: SparseLTForPreTraining, tokens: int, device: torch.dev
     parameters = sum(parameter.numel() for parameter in model.parameters())
     # Kept for the backward pass, per token: in each layer and for both encoder passes about 20 hidden-sized vectors,
     # two intermediate-sized ones and two rows of attention weights per head; three times a row of logits.
-    per_layer = 20 * config.hidden_size + 2 * config.intermediate_size + 2 * 128 * config.num_attention_heads
+    per_layer = (
+        20 * config.hidden_size
+        + 2 * getattr(config, "intermediate_size", 4 * config.hidden_size)
+        + 2 * 128 * config.num_attention_heads
+    )
     activations = tokens * (2 * config.num_hidden_layers * per_layer + 3 * config.vocab_size)
     needed = 4 * (4 * parameters + activations)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

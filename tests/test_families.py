@@ -1,0 +1,158 @@
+"""Every family of encoders through the whole method, on tiny random models."""
+
+import json
+
+import pytest
+import torch
+from family_cases import BYTES, PACKED, UNPACKED, write_model
+from model_cases import lay_out
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+
+import pretrain
+from convert_checkpoint import convert
+from encoders import (
+    WordPieces,
+    encode,
+    load_encoder,
+    load_masked_lm,
+    max_positions,
+    mlm_transform,
+    pack_sentences,
+    packs,
+)
+from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
+from model.describe import describe
+
+FAMILIES = [*PACKED, *UNPACKED]
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory, sentences):
+    return {family: write_model(family, sentences, tmp_path_factory.mktemp(family)) for family in FAMILIES}
+
+
+@pytest.fixture(params=FAMILIES)
+def directory(request, directories):
+    return directories[request.param]
+
+
+@pytest.fixture
+def corpus(tmp_path, sentences):
+    (tmp_path / "corpus.txt").write_text("\n".join(sentences * 4))
+    return tmp_path / "corpus.txt"
+
+
+def tiny_autoencoder(directory):
+    torch.manual_seed(1)
+    return SparseLTForPreTraining.from_encoder(str(directory), num_types=4).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whether_a_family_can_be_packed(directories, family):
+    encoder, _ = load_encoder(str(directories[family]))
+    assert packs(encoder) == (family in PACKED)
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_a_broken_mask_is_found_out(directories, family, monkeypatch):
+    """The check at load time believes no table: without the block mask it sends the sentences one a row."""
+    encoder, _ = load_encoder(str(directories[family]))
+    monkeypatch.setattr("encoders.states.same_sentence", lambda a, b: torch.ones(len(a), 1, a.shape[1], b.shape[1]) > 0)
+    assert not packs(encoder)
+
+
+def test_packed_states_are_those_of_transformers_alone(directory, sentences):
+    encoder, tokenizer = load_encoder(str(directory))
+    words = WordPieces(tokenizer, max_positions(encoder.config))
+    encoded = [words.encode(sentence.split()) for sentence in sentences]
+    batch = pack_sentences(encoded, tokenizer.pad_token_id, 64)
+    encoder.eval()
+    states = encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state.flatten(0, 1)[batch.first]
+    reference = AutoModel.from_pretrained(directory).eval()
+    expected = []
+    for sentence in encoded:
+        ids = torch.tensor([sentence.ids])
+        expected.append(reference(ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0, sentence.first])
+    torch.testing.assert_close(states, torch.cat(expected), rtol=0, atol=1e-5)
+
+
+def test_mlm_head_is_transformers_own(directory, sentences):
+    model, reference = load_masked_lm(str(directory)).eval(), AutoModelForMaskedLM.from_pretrained(directory).eval()
+    batch = AutoTokenizer.from_pretrained(directory)(sentences[0], return_tensors="pt")
+    states = encode(model.base_model, batch["attention_mask"], batch["input_ids"]).last_hidden_state
+    logits = model.get_output_embeddings()(mlm_transform(model, states))
+    expected = reference(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+
+
+def losses_and_gradients(model, batch):
+    model.zero_grad()
+    output = model(**batch)
+    sum(output.losses.values()).backward()
+    return output.losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_packed_and_padded_agree(directory, sentences):
+    model, tokenizer = tiny_autoencoder(directory), AutoTokenizer.from_pretrained(directory)
+    ids = sorted((tokenizer(sentence)["input_ids"][:30] for sentence in sentences), key=len)
+    width = max(map(len, ids))
+    padded = lay_out([[i] for i in ids], width, tokenizer, tokenizer.pad_token_id)
+    packed = lay_out([[a, b] for a, b in zip(ids[:4], ids[4:], strict=True)], 64, tokenizer, tokenizer.pad_token_id)
+    (losses, gradients), (others, other_gradients) = (losses_and_gradients(model, batch) for batch in (padded, packed))
+    for name, loss in losses.items():
+        assert others[name].item() == pytest.approx(loss.item(), abs=1e-5), name
+    assert gradients.keys() == other_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(other_gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_losses_fall_and_the_result_converts(directory, corpus, tmp_path, sentences):
+    """Sixty steps, killed by nobody and resumed at 30; save, load, generate, convert: bit-equal to transformers."""
+    flags = f"--batch_size 8 --max_length 48 --learning_rate 1e-2 --encoder_learning_rate 1e-3 --warmup_steps 5 --device cpu"
+    flags += f" --mixed_precision no --num_types 4 --eval_sentences 4 --logging_steps 5 --save_steps 30"
+    argv = ["--model", str(directory), "--data", str(corpus), "--output_dir", str(tmp_path), *flags.split()]
+    pretrain.main([*argv, "--name", "whole", "--max_steps", "60"])
+    lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    training = [line for line in lines if "validation" not in line]
+    for name in ("mlm_loss", "reconstruction_loss", "sparsity_loss", "loss"):
+        assert training[-1][name] < training[0][name], name
+
+    autoencoder = load_autoencoder(tmp_path / "whole")
+    tokenizer = tokenizer_of(tmp_path / "whole")
+    batch = tokenizer(sentences[:3], padding=True, return_tensors="pt")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    cached = autoencoder.generate(ids, mask, do_sample=False)
+    assert torch.equal(cached, autoencoder.generate(ids, mask, do_sample=False, use_cache=False))
+    descriptions = list(describe(autoencoder, tokenizer, sentences[:2], 48))
+    assert all(description.reconstruction for description in descriptions)
+
+    convert(tmp_path / "whole", tmp_path / "plain")
+    plain = AutoModelForMaskedLM.from_pretrained(tmp_path / "plain").eval()
+    assert plain.config.model_type == AutoModelForMaskedLM.from_pretrained(directory).config.model_type
+    for name, tensor in autoencoder.plain.state_dict().items():
+        assert torch.equal(plain.state_dict()[name], tensor), name
+    with torch.no_grad():
+        one = ids[:1, : mask[0].sum()]
+        states = autoencoder.encode(one, torch.ones_like(one))
+        reference = AutoModel.from_pretrained(tmp_path / "plain").eval()
+        torch.testing.assert_close(reference(one).last_hidden_state, states, rtol=0, atol=1e-6)
+        assert torch.equal(plain(one).logits, plain(one).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path / "plain")(sentences[0]) == tokenizer(sentences[0])
+
+
+def test_words_have_the_pieces_that_they_have_in_a_sentence(directory):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    words = ["the", "minister", "met", "officials"]
+    pieces = WordPieces(tokenizer).pieces(words)
+    assert [i for word in pieces[1:] for i in word] == tokenizer(" ".join(words), add_special_tokens=False)[
+        "input_ids"
+    ][-sum(map(len, pieces[1:])) :]
+
+
+@pytest.mark.parametrize("family", BYTES)
+def test_bytes_are_shown_readably(directories, family):
+    autoencoder = tiny_autoencoder(directories[family])
+    tokenizer = AutoTokenizer.from_pretrained(directories[family])
+    autoencoder.typer.weight.data[1:] = 0
+    (description,) = describe(autoencoder, tokenizer, ["the café closed ."], 48)
+    assert "Ã" not in str(description)
