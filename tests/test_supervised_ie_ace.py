@@ -232,3 +232,34 @@ def test_documents_in_no_list_are_counted(ace):
     (folder / "OTHER.apf.xml").write_text("<source_file/>")
     _, counts = run_prepare(ace, "ace", "English", ("train",))
     assert counts["document in no list"] == 1
+
+
+def test_chinese_is_split_into_letters_to_which_its_mentions_are_aligned(tmp_path):
+    (tmp_path / "in").mkdir()
+    text = "<DOC><DOCID>zh</DOCID><TEXT>安娜在北京加入iPhone公司。她走了。</TEXT></DOC>"  # 安 is the character 2
+    (tmp_path / "in" / "zh.sgm").write_text(text, encoding="utf-8")
+
+    def at(start, end, words):
+        return f'<charseq START="{start}" END="{end}">{words}</charseq>'
+
+    entities = "".join(
+        f'<entity TYPE="{kind}"><entity_mention ID="{kind}" TYPE="NAM"><head>{at(*where)}</head></entity_mention>'
+        "</entity>"
+        for kind, *where in (("PER", 2, 3, "安娜"), ("GPE", 5, 6, "北京"), ("ORG", 9, 16, "iPhone公司"))
+    )
+    event = (
+        f'<event TYPE="Personnel" SUBTYPE="Start-Position"><event_mention ID="E"><anchor>{at(7, 8, "加入")}</anchor>'
+        '<event_mention_argument REFID="ORG" ROLE="Entity"/></event_mention></event>'
+    )
+    (tmp_path / "in" / "zh.apf.xml").write_text(f"<x>{entities}{event}</x>", encoding="utf-8")
+    (tmp_path / "train.txt").write_text("zh\n")
+    splits, counts = run_prepare(tmp_path, "ace", "in", ("train",))
+    first, second = splits["train"]
+    assert counts == {}
+    assert shown(first) == {
+        "tokens": "安 娜 在 北 京 加 入 iPhone 公 司 。",
+        "entities": [("iPhone 公 司", "ORG", "NAM"), ("北 京", "GPE", "NAM"), ("安 娜", "PER", "NAM")],
+        "relations": [],
+        "events": [("加 入", "Personnel:Start-Position", [("iPhone 公 司", "Entity")])],
+    }
+    assert shown(second)["tokens"] == "她 走 了 。"

@@ -22,7 +22,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "ie"
 SENTENCE = Sentence(
     "doc",
     "doc-0",
-    ["In", "Köln", "Anna", "visited", "Bob", "'s", "🎉", "office"],
+    ["In", "Köln", "Anna", "visited", "Bob", "'s", "🎉\u2028", "office"],
     [Entity(1, 2, "GPE", "NAM"), Entity(2, 3, "PER", "NAM"), Entity(4, 5, "PER", "NAM"), Entity(7, 8, "FAC", "NOM")],
     [Relation("At", 3, 0), Relation("SOC", 1, 2)],
     [Event(3, 4, "Visit", ((1, "Visitor"), (3, "Place")))],

@@ -44,6 +44,19 @@ def test_words_have_the_offsets_of_the_text():
     assert ["pro-U.S. café"[a:b] for a, b in word_spans("pro-U.S. café")] == ["pro", "-", "U.S.", "café"]
 
 
+def test_where_words_have_no_spaces_between_them_each_letter_is_one():
+    expected = {
+        "我爱北京。": "我 爱 北 京 。",
+        "iPhone手机 and Anna": "iPhone 手 机 and Anna",
+        "データと「東京」": "デ ー タ と 「 東 京 」",
+        "ที่เมือง": "ที่ เ มื อ ง",  # vowels and tones stay on their consonants
+        "မြန်မာ": "မြ န် မာ",
+        "안녕 하세요": "안녕 하세요",  # Korean has spaces
+        "नमस्ते दुनिया": "नमस्ते दुनिया",
+    }
+    assert {text: " ".join(text[a:b] for a, b in word_spans(text)) for text in expected} == expected
+
+
 def test_an_ampersand_that_begins_no_escape_is_a_character():
     counted, (paragraph,) = read_source("<P>R&D; sued AT&amp;T</P>", tags_count=False)
     assert paragraph.text == "R&D; sued AT&T" and counted == "R&D; sued AT&amp;T"
@@ -87,13 +100,78 @@ def test_dygiepp(tmp_path, capsys):
     )
     document["ner"][1][0] = [2, 30, "PER"]
     (tmp_path / "in" / "dev.json").write_text(
-        json.dumps(document) + "\n{\n" + json.dumps({"doc_key": "e", "sentences": [["x", " "]]})
+        json.dumps(document) + "\n{\n" + json.dumps({"doc_key": "e", "sentences": [["x", 1]]})
     )
-    message = r"3 broken lines: .*dev\.json, line 1: .*\[2, 30\] is not in the words.*line 2: .*line 3: .*`tokens`"
+    message = (
+        r"3 broken lines: .*dev\.json, line 1: .*\[2, 30\] is not in the words.*line 2: .*line 3: .*lists of words"
+    )
     with pytest.raises(UserError, match=message):
         run_on_dygiepp(tmp_path)
     (tmp_path / "in" / "dev.json").write_text(json.dumps({"doc_key": "e", "sentences": []}))
     with pytest.raises(UserError, match="the documents of dev hold no sentence"):
+        run_on_dygiepp(tmp_path)
+
+
+CROSSING = {
+    "doc_key": "d",
+    "sentences": [["Paris", "\n", "fell", "."], ["Anna", " ", "Smith", "joined", "Acme", "\t"]],
+    "ner": [[[0, 0, "LOC"], [1, 1, "LOC"]], [[4, 6, "PER"], [8, 9, "ORG"], [3, 4, "PER"]]],
+    "relations": [[[4, 6, 8, 9, "EMP"]], [[4, 6, 8, 9, "EMP"], [0, 0, 4, 6, "PHYS"], [3, 4, 8, 8, "PHYS"]]],
+    "events": [
+        [],
+        [
+            [[7, "Start"], [4, 6, "Person"], [0, 0, "Place"], [3, 4, "Place"]],
+            [[2, "End"], [4, 6, "Person"]],
+            [[3, 4, "End"], [4, 6, "Person"]],
+            [[9, "End"]],
+        ],
+    ],
+}
+
+
+def test_dygiepp_leaves_out_and_counts_what_crosses_sentences_and_words_of_white_space(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train.json").write_text(json.dumps(CROSSING))
+    (paris, anna), counts = run_on_dygiepp(tmp_path)
+    assert shown(paris) == {
+        "tokens": "Paris fell .",
+        "entities": [("Paris", "LOC", "UNK")],
+        "relations": [],
+        "events": [],
+    }
+    assert shown(anna) == {
+        "tokens": "Anna Smith joined Acme",
+        "entities": [("Acme", "ORG", "UNK"), ("Anna Smith", "PER", "UNK")],
+        "relations": [("EMP", "Anna Smith", "Acme")],
+        "events": [("joined", "Start", [("Anna Smith", "Person")])],
+    }
+    assert counts == {
+        "word of white space": 3,
+        "entity of white space alone": 1,
+        "entity across sentences": 1,
+        "relation across sentences": 3,
+        "argument in another sentence": 2,
+        "trigger across sentences": 2,
+        "trigger of white space alone": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer", "item", "message"),
+    [
+        ("ner", [0, 1, "PER"], r"the span \[0, 1\] is not in the words of its sentence"),  # counts from the sentence
+        ("ner", [6, 4, "PER"], r"the span \[6, 4\] is not in the words of its document"),
+        ("relations", [4, 6, 8, 10, "EMP"], r"the span \[8, 10\] is not in the words of its document"),
+        ("relations", [4, 6, "EMP"], "TypeError"),
+        ("events", [[2, "End"], [4, 60, "Person"]], r"the span \[4, 60\] is not in the words of its document"),
+        ("sentences", "Smith", "`sentences` are not lists of words"),
+    ],
+)
+def test_dygiepp_of_another_form_is_refused_by_line(tmp_path, layer, item, message):
+    document = CROSSING | {layer: [*CROSSING[layer][:1], item if layer == "sentences" else [item]]}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train.json").write_text(json.dumps(CROSSING) + "\n" + json.dumps(document))
+    with pytest.raises(UserError, match=rf"1 broken lines: .*train\.json, line 2: .*{message}"):
         run_on_dygiepp(tmp_path)
 
 

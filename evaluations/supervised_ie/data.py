@@ -8,9 +8,10 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import write_atomically
-from common.text import read_lines
+from common.text import RECORD_ENDS, read_lines
 
 NO_MENTION_TYPE = "UNK"  # what OneIE's format says where a corpus does not tell names from nouns and pronouns
+LONGEST_RECORD = 100_000_000  # characters of a line of JSON: a document with all its annotation
 NAMED_AT_MOST = 5  # problems spelt out in one message; all are counted
 
 Span = tuple[int, int]  # first word and one past the last
@@ -193,7 +194,7 @@ def read_sentences(path: str | Path) -> list[Sentence]:
             line and reason. Nothing is dropped.
     """
     sentences, problems, beyond = [], [], []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, RECORD_ENDS, LONGEST_RECORD), start=1):
         try:
             sentence = parse(json.loads(line))
         except json.JSONDecodeError as error:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
+from unicodedata import category
 
 from nltk.tokenize import NLTKWordTokenizer, WordPunctTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
+from data.sentences import UNSPACED
 from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
 
 TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][\w.:-]*)[^<>]*?(?P<empty>/?)>|<[?!][^<>]*>")
@@ -19,7 +21,11 @@ PIECE = re.compile(TAG.pattern + r"|&(?:#\d+|#x[0-9A-Fa-f]+|\w+);|[\s\S]")  # a 
 INLINE = {"a", "img"}  # tags that do not end a paragraph
 # Not the document's own running text: headers, and posts quoted in a forum, which are not annotated again.
 LEFT_OUT = {"docid", "doctype", "datetime", "date_time", "endtime", "postdate", "quote"}
-WORD_PARTS = re.compile(r"[-/–—]+|[^-/–—]+")  # "Arab-Israeli" is three words: annotation often ends at the hyphen
+# "Arab-Israeli" is three words, for annotation often ends at the hyphen; a letter of a script without spaces between
+# words (Chinese, Japanese, Thai, Lao, Tibetan, Burmese, Khmer) is one, with the vowels and tones written on it.
+MARKS = "".join(character for character in map(chr, range(0x0E00, 0x1800)) if category(character)[0] == "M")
+LETTER = UNSPACED.pattern
+WORD_PARTS = re.compile(rf"[-/–—]+|{LETTER}[{MARKS}\u3099\u309a]*|(?:(?!{LETTER})[^-/–—])+")
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,10 @@ def part(element: ET.Element, path: str) -> ET.Element:
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:
-    """The words of a sentence as the Penn Treebank splits them, and at hyphens and slashes."""
+    """The words of a sentence as the Penn Treebank splits them, and at hyphens and slashes.
+
+    Where a script has no spaces between words, as Chinese, Japanese and Thai, each letter is a word.
+    """
     try:
         spans = list(NLTKWordTokenizer().span_tokenize(text))
     except ValueError:  # it loses its place among mixed kinds of quotes

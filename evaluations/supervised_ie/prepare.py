@@ -20,10 +20,10 @@ from tqdm import tqdm
 from common.errors import UserError, run
 from common.files import write_atomically
 from common.flags import argument, flag, parse
-from common.text import read_lines
-from data.prepare import learn_punkt
+from common.text import RECORD_ENDS, read_lines
+from data.sentences import learn_punkt
 from evaluations.supervised_ie import prepare_ace, prepare_dygiepp, prepare_ere
-from evaluations.supervised_ie.data import Sentence, split_path, to_record, write_sentences
+from evaluations.supervised_ie.data import LONGEST_RECORD, Sentence, split_path, to_record, write_sentences
 from evaluations.supervised_ie.data import parse as parse_sentence
 from evaluations.supervised_ie.documents import Document, Report, to_sentences
 
@@ -164,7 +164,7 @@ def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sen
     problems = []
     for path in (path for path in paths if path.is_file()):
         sentences = prepared.setdefault(path.stem, [])
-        for number, line in enumerate(read_lines(path), start=1):
+        for number, line in enumerate(read_lines(path, RECORD_ENDS, LONGEST_RECORD), start=1):
             try:
                 read = prepare_dygiepp.read_document(json.loads(line), f"{path}, line {number}", report)
                 for sentence in read:

@@ -1,12 +1,20 @@
-"""Read DyGIE++'s JSON (Wadden et al., EMNLP 2019): one document a line, spans in words of the document, inclusive."""
+"""Read DyGIE++'s JSON (Wadden et al., EMNLP 2019): one document a line, spans in words of the document, inclusive.
+
+Left out and counted: what reaches from one sentence into another, and relations and arguments between words that are
+no entity. Words of white space, as some tokenizers make them, are dropped and counted; spans shrink by them.
+"""
+
+from bisect import bisect_right
+from itertools import accumulate
 
 from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
 from evaluations.supervised_ie.documents import Report
 
+Place = tuple[int, int, int]  # sentence, first word and one past the last in it
+
 
 def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
-    """One document's sentences. `Life.Die` becomes `Life:Die`; an argument or a relation between words that are
-    no entity of the sentence is left out and counted.
+    """One document's sentences. `Life.Die` becomes `Life:Die`.
 
     Args:
         where: file and line, for the report.
@@ -14,39 +22,64 @@ def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
     Raises:
         ValueError, KeyError, TypeError: the record is not of the format; the message says what is wrong.
     """
-    doc_id, first, sentences = record["doc_key"], 0, []
-    absent = [[] for _ in record["sentences"]]
+    doc_id, texts = record["doc_key"], record["sentences"]
+    words = [word for tokens in texts for word in tokens]
+    if not all(isinstance(tokens, list) for tokens in texts) or not all(isinstance(word, str) for word in words):
+        raise ValueError("`sentences` are not lists of words")
+    begins = [0, *accumulate(map(len, texts))]  # the first word of each sentence, and one past the last of all
+    kept = [0, *accumulate(bool(word.strip()) for word in words)]  # words in front of each that stay
+
+    def place(start: int, end: int) -> Place | None:
+        """Where a span lies; None if it reaches into another sentence."""
+        if not 0 <= start <= end < len(words):
+            raise ValueError(f"the span [{start}, {end}] is not in the words of its document")
+        number, last = (bisect_right(begins, word) - 1 for word in (start, end))
+        first = kept[begins[number]]
+        return (number, kept[start] - first, kept[end + 1] - first) if number == last else None
+
+    for word in words:
+        if not word.strip():
+            report.add("word of white space", where, repr(word))
+    sentences = []
+    absent = [[] for _ in texts]
     layers = [record.get(name, absent) for name in ("ner", "relations", "events")]
-    for number, (tokens, ner, relations, events) in enumerate(zip(record["sentences"], *layers, strict=True)):
-        sentence = Sentence(doc_id, f"{doc_id}-{number}", tokens)
-
-        def span(start: int, end: int, first=first, tokens=tokens) -> tuple[int, int]:
-            if not first <= start <= end < first + len(tokens):
-                raise ValueError(f"the span [{start}, {end}] is not in the words of its sentence")
-            return start - first, end - first + 1
-
-        position: dict[tuple[int, int], int] = {}
+    for number, (tokens, ner, relations, events) in enumerate(zip(texts, *layers, strict=True)):
+        sentence = Sentence(doc_id, f"{doc_id}-{number}", [word for word in tokens if word.strip()])
+        position: dict[Place | None, int] = {}
         for start, end, kind in ner:
-            position.setdefault(span(start, end), len(sentence.entities))
-            sentence.entities.append(Entity(*span(start, end), kind))
+            at = place(start, end)
+            if at and at[0] != number:  # where offsets land that count from the sentence's own beginning
+                raise ValueError(f"the span [{start}, {end}] is not in the words of its sentence")
+            if at is None or at[1] == at[2]:
+                report.add("entity of white space alone" if at else "entity across sentences", where, kind)
+            else:
+                position.setdefault(at, len(sentence.entities))
+                sentence.entities.append(Entity(*at[1:], kind))
         for *ends, kind in relations:
-            head, tail = span(*ends[:2]), span(*ends[2:])
-            if head in position and tail in position and head != tail:
+            head, tail = place(*ends[:2]), place(*ends[2:])
+            if not (head and tail and head[0] == tail[0] == number):
+                report.add("relation across sentences", where, kind)
+            elif head in position and tail in position and head != tail:
                 sentence.relations.append(Relation(kind, position[head], position[tail]))
             else:
                 report.add("relation between words that are not two entities", where, kind)
         for (*bounds, kind), *arguments in events:
-            trigger = span(bounds[0], bounds[-1])  # one word, or first and last
-            kept = []
-            for start, end, role in arguments:
-                if span(start, end) in position:
-                    kept.append((position[span(start, end)], role))
+            trigger = place(bounds[0], bounds[-1])  # one word, or first and last
+            places = [(place(start, end), role) for start, end, role in arguments]
+            if trigger is None or trigger[0] != number or trigger[1] == trigger[2]:
+                here = trigger and trigger[0] == number
+                report.add("trigger of white space alone" if here else "trigger across sentences", where, kind)
+                continue
+            taken = []
+            for at, role in places:
+                if at in position:
+                    taken.append((position[at], role))
                 else:
-                    report.add("argument that is no entity", where, f"{role} of {kind}")
-            sentence.events.append(Event(*trigger, kind.replace(".", ":"), tuple(kept)))
-        if tokens:
+                    reason = "that is no entity" if at and at[0] == number else "in another sentence"
+                    report.add(f"argument {reason}", where, f"{role} of {kind}")
+            sentence.events.append(Event(*trigger[1:], kind.replace(".", ":"), tuple(taken)))
+        if sentence.tokens:
             sentences.append(sentence)
         else:
             report.add("sentence without words", where, sentence.sent_id)
-        first += len(tokens)
     return sentences
