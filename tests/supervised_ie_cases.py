@@ -64,8 +64,8 @@ def sentences() -> list[Sentence]:
     return made
 
 
-def write_encoder(directory: Path) -> None:
-    """A BERT of three layers, 64 wide, with random weights and a vocabulary of letters, as a plain directory."""
+def write_encoder(directory: Path, layers: int = 3) -> None:
+    """A BERT of a few layers, 64 wide, with random weights and a vocabulary of letters, as a plain directory."""
     letters = "abcdefghijklmnopqrstuvwxyz."
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{x}" for x in letters)]
     words = {word for sentence in sentences() for word in sentence.tokens[::2]}  # the others fall into letters
@@ -76,7 +76,7 @@ def write_encoder(directory: Path) -> None:
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=128,
         max_position_embeddings=64,

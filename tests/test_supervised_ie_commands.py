@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from supervised_ie_cases import flags, one_thread, sentences, write_case  # noqa: F401
+from family_cases import write_model
+from supervised_ie_cases import flags, one_thread, sentences, write_case, write_encoder  # noqa: F401
 
 from benchmarks import supervised_ie_speed
 from common.errors import UserError
@@ -177,6 +178,9 @@ def test_mistakes_are_named(root, trained, tmp_path):
         predict.main(["--name", str(trained), "--input", str(tmp_path / "empty.txt")])
     with pytest.raises(UserError, match="no directory"):
         train.main(flags(root, "x", model="./nowhere"))
+    write_encoder(tmp_path / "flat", layers=1)
+    with pytest.raises(UserError, match=r"flat` has one layer; word vectors need the third state from the end"):
+        train.main(flags(root, "x", model=tmp_path / "flat"))
     assert not (root / "x").exists()
     for output in (root / "x" / "y", tmp_path):
         with pytest.raises(UserError, match=r"no file .* can be written"):
@@ -223,6 +227,21 @@ def test_each_task_is_scored_with_its_own_best_epoch(root, trained):
     assert scores["entity"]["epoch"] == 99 and scores["entity"]["f1"] < 50
     for task in set(scores) - {"entity"}:
         assert scores[task]["epoch"] != 99 and scores[task]["f1"] > 95
+
+
+@pytest.mark.parametrize("family", ["roberta", "deberta-v2"])
+def test_encoders_of_other_families(root, tmp_path, family, capsys):
+    """Pieces of bytes and positions that begin behind the padding id; relative positions."""
+    encoder = write_model(family, [" ".join(sentence.tokens) for sentence in sentences()], tmp_path / "encoder")
+    train.main(flags(tmp_path, "run", model=encoder, data=root / "data", max_epochs=2, patience=2))
+    evaluate.main(["--name", str(tmp_path / "run"), "--data", str(root / "data"), "--device", "cpu"])
+    scores = json.loads((tmp_path / "run" / "scores-dev.json").read_text())["scores"]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert scores["entity"]["f1"] == max(json.loads(line)["dev_f1"]["entity"] for line in lines)
+    (tmp_path / "long.txt").write_text("bob met anna in lima " * 40)  # more pieces than positions
+    capsys.readouterr()
+    predict.main(["--name", str(tmp_path / "run"), "--input", str(tmp_path / "long.txt"), "--device", "cpu"])
+    assert len(json.loads(capsys.readouterr().out)["tokens"]) == 200
 
 
 def test_odd_text_is_predicted(root, trained, capsys):

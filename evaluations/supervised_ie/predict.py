@@ -13,7 +13,7 @@ from common.errors import UserError, run
 from common.flags import Count, flag, parse
 from common.hardware import pick_device
 from common.text import read_lines
-from encoders import by_length
+from encoders import by_length, max_positions
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import collate, make_examples
 from evaluations.supervised_ie.data import Sentence, read_sentences, to_record, write_sentences
@@ -40,7 +40,7 @@ def extract(
 ) -> list[Sentence]:
     """The sentences with what the model predicts in place of any annotation, in the given order."""
     model.eval()
-    device, longest = model.encoder.device, model.encoder.config.max_position_embeddings
+    device, longest = model.encoder.device, max_positions(model.encoder.config)
     examples = make_examples(sentences, tokenizer)
     batches = list(by_length([example.length for example in examples], positions))
     predicted: dict[int, Sentence] = {}

@@ -15,7 +15,7 @@ from common.files import sha256_of
 from common.flags import Count, CountOrZero, LearningRate, Positive, Seed, Weight, flag, parse
 from common.hardware import pick_device
 from common.seeds import seed_of
-from encoders import fingerprint, load_encoder
+from encoders import fingerprint, load_encoder, max_positions
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Example, collate, make_examples, shuffled_batches
 from evaluations.supervised_ie.data import Sentence, read_sentences, split_path
@@ -89,7 +89,7 @@ def train_epoch(
     torch.manual_seed(seed_of(recipe.seed, epoch))  # dropout of a resumed run is that of an unbroken one
     batches = shuffled_batches(examples, recipe.batch_size, recipe.seed, epoch)
     warmup, last = min(recipe.warmup_epochs, recipe.max_epochs) * len(batches), recipe.max_epochs * len(batches)
-    longest = model.encoder.config.max_position_embeddings
+    longest = max_positions(model.encoder.config)
     totals: dict[str, float] = {}
     for i, batch in enumerate(tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=None)):
         share = linear_schedule((epoch - 1) * len(batches) + i, warmup, last)
