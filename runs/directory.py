@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from common.errors import UserError, first_line
 from common.files import environment, sync_directory, write_atomically
+from runs.metrics import METRICS
 
 RECORD, FINISHED = "run.json", "summary.json"
 LAYOUT = 2  # of run.json; records of another layout, or without a number, are of another version of this project
@@ -82,6 +83,11 @@ class RunDirectory:
         recipe = json.loads(json.dumps(arguments, default=str))  # as it will be read again
         inputs = json.loads(json.dumps(inputs))
         if not (self.path / RECORD).exists():
+            if self.finished or (self.path / METRICS).exists():
+                raise UserError(
+                    f"{self.path} holds a run without the {RECORD} that tells what it was made with, so that it cannot be "
+                    "resumed; choose another name"
+                )
             record = {"layout": LAYOUT, "arguments": recipe, "inputs": inputs, "environment": environment()}
             with disk_errors(self.path):
                 write_atomically(self.path / RECORD, json.dumps(record, indent=1))

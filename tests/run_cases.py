@@ -1,6 +1,5 @@
 """Pre-training runs in processes of their own, for tests that kill, stop and starve them."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -19,6 +18,8 @@ import torch
 
 import pretrain
 from common.errors import run
+from runs import read_metrics
+from training.log import RunLog
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PATIENCE = 120  # seconds
@@ -27,13 +28,13 @@ FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os
 
 def start_server() -> None:
     """Children are forks of a server that has imported everything, and start in no time."""
-    PROCESSES.set_forkserver_preload(["runs"])
+    PROCESSES.set_forkserver_preload(["run_cases"])
     with patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}):
         forkserver.ensure_running()
 
 
-def child(argv: list[str], log: Path, cache: Path, before: Callable[[], None] | None) -> None:
-    """What `python pretrain.py ARGV >LOG 2>&1` does, after `before()`, with one thread and without the picture."""
+def child(argv: list[str], log: Path, cache: Path, before: list[Callable[[], None]]) -> None:
+    """What `python pretrain.py ARGV >LOG 2>&1` does, after all of `before`, with one thread and without the picture."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -41,9 +42,23 @@ def child(argv: list[str], log: Path, cache: Path, before: Callable[[], None] | 
     datasets.config.HF_DATASETS_CACHE = cache
     pretrain.write_curves = lambda directory: None  # it takes longer than so short a run
     sys.argv = ["pretrain.py", *argv]
-    if before is not None:
-        before()
+    for function in before:
+        function()
     run(pretrain.main)
+
+
+def hold(step: int, holding: Path) -> None:
+    """The run makes a file `holding` behind the metrics of a step, and waits until it is gone; signals reach it."""
+    write = RunLog.write
+
+    def held(log: RunLog, at: int, *arguments, **options) -> None:
+        write(log, at, *arguments, **options)
+        if at == step:
+            holding.touch()
+            while holding.exists():
+                time.sleep(0.001)
+
+    RunLog.write = held
 
 
 def follow_files(folder: Path, record: Path, fatal: int | None = None) -> None:
@@ -69,25 +84,38 @@ class Runs:
         start_server()
         self.output, self.cache, self.log = directory / "output", directory / "cache", directory / "log"
         self.corpus, self.record = directory / "corpus.txt", directory / "operations"
+        self.holding = directory / "holding"
         words = sorted({word for sentence in sentences for word in sentence.split()})
         draw = random.Random(0)
         lines = [" ".join(draw.choices(words, k=draw.randint(3, 12))) for _ in range(60)]
         self.corpus.write_text("\n\n".join(lines))  # blank lines: numbers of lines and of sentences differ
         self.recipe = {
             "model": encoder, "data": self.corpus, "output_dir": self.output, "device": "cpu", "num_types": 4,
-            "max_steps": 24, "batch_size": 8, "max_length": 32, "learning_rate": 0.01, "warmup_steps": 2,
-            "logging_steps": 3, "eval_steps": 7, "save_steps": 5, "eval_sentences": 4,
+            "max_steps": 24, "batch_size": 8, "max_length": 32, "warmup_steps": 2, "learning_rate": 0.01,
+            "encoder_learning_rate": 0.001, "logging_steps": 3, "eval_steps": 7, "save_steps": 5, "eval_sentences": 4,
         }  # fmt: skip
 
     def argv(self, name: str, **recipe) -> list[str]:
         return [f"--{key}={value}" for key, value in ({"name": name} | self.recipe | recipe).items()]
 
-    def start(self, name: str, *flags: str, before: Callable[[], None] | None = None, **recipe) -> BaseProcess:
-        """A run that goes on by itself."""
-        arguments = ([*self.argv(name, **recipe), *flags], self.log, self.cache, before)
+    def start(
+        self, name: str, *flags: str, before: Callable[[], None] | None = None, hold_at: int | None = None, **recipe
+    ) -> BaseProcess:
+        """A run that goes on by itself; or that waits, behind the metrics of step `hold_at`, for `let_go`."""
+        self.let_go()
+        functions = [before] if before else []
+        if hold_at is not None:
+            functions.append(partial(hold, hold_at, self.holding))
+        arguments = ([*self.argv(name, **recipe), *flags], self.log, self.cache, functions)
         process = PROCESSES.Process(target=child, args=arguments)
         process.start()
+        if hold_at is not None:
+            self.until(process, self.holding.exists)
         return process
+
+    def let_go(self) -> None:
+        """Let the run that waits go on."""
+        self.holding.unlink(missing_ok=True)
 
     def end(self, process: BaseProcess) -> tuple[int, str]:
         """Wait for the run; returns its exit status (-N for signal N) and what it printed."""
@@ -101,7 +129,7 @@ class Runs:
 
     def complete(self, name: str, **options) -> str:
         """Go on to the end, which must be reached; returns what was printed."""
-        status, text = self(name, "--resume", **options)
+        status, text = self(name, **options)
         assert status == 0, text
         return text
 
@@ -122,9 +150,14 @@ class Runs:
 
     def logged(self, name: str) -> list[int]:
         """The steps of the lines in metrics.jsonl so far."""
-        file = self.output / name / "metrics.jsonl"
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
+        return [line["step"] for line in read_metrics(self.output / name)]
+
+    def stopped(self, name: str, hold_at: int = 12, **options) -> Path:
+        """The directory of a run that was killed behind a step; behind step 12 there are the checkpoints 5 and 10."""
+        process = self.start(name, hold_at=hold_at, **options)
+        process.kill()
+        assert self.end(process)[0] == -signal.SIGKILL
+        return options.get("output_dir", self.output) / name
 
     def result(self, name: str) -> tuple[bytes, bytes]:
         """What must not depend on interruptions: the metrics and the final weights."""

@@ -1,18 +1,28 @@
 """Runs that are killed, stopped, damaged and started twice: nothing may be lost, and nobody misled."""
 
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from runs import Runs
+import torch
+from run_cases import PATIENCE, Runs
+from transformers import BertForMaskedLM
 
+from common.hardware import pick_precision
+from encoders import fingerprint
+from training import watch
 from training.checkpoints import newest_intact, saved_steps
+from training.watch import StopSignal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,21 +41,12 @@ def untouched(runs):
     return runs.result("untouched"), runs.operations()
 
 
-def stopped(runs: Runs, name: str, **recipe) -> Path:
-    """The directory of a run that was killed with the checkpoints of steps 5 and 10."""
-    process = runs.start(name, **recipe)
-    runs.until(process, (runs.output / name / "step-10").exists)
-    process.kill()
-    assert runs.end(process)[0] == -signal.SIGKILL
-    return runs.output / name
-
-
 @pytest.mark.parametrize("recipe", [{}, {"save_steps": 3, "keep_last": 1}], ids=["as saved", "other save_steps"])
 def test_killed_three_times_at_random_operations_on_files(runs, untouched, recipe):
     result, operations = untouched
     name = f"killed {recipe}".translate({ord(c): "-" for c in " {}:',"})
     for _ in range(3):  # a quarter of the operations each: the third kill comes before the end, too
-        status, text = runs(name, "--resume", before=runs.follow(random.randrange(len(operations) // 4)), **recipe)
+        status, text = runs(name, before=runs.follow(random.randrange(len(operations) // 4)), **recipe)
         print("killed before", runs.operations()[-1])
         assert status == -signal.SIGKILL, text
     runs.complete(name, **recipe)
@@ -55,65 +56,103 @@ def test_killed_three_times_at_random_operations_on_files(runs, untouched, recip
 
 def test_killed_between_its_last_checkpoint_and_the_end(runs, untouched):
     result, operations = untouched
-    last = max(i for i, operation in enumerate(operations) if operation.startswith("os.rename"))
-    assert operations[last].endswith("manifest.json"), "of the final model"
-    for fatal in (last - 2, last):
+    renamed = [i for i, operation in enumerate(operations) if operation.startswith("os.rename")]
+    assert operations[renamed[-2]].endswith("manifest.json"), "of the final model"
+    assert ".summary.json." in operations[renamed[-1]]
+    for fatal in (renamed[-2] - 2, renamed[-2], renamed[-1]):
         shutil.rmtree(runs.output / "late", ignore_errors=True)
         assert runs("late", before=runs.follow(fatal))[0] == -signal.SIGKILL
         assert (runs.output / "late/step-24").exists()
         runs.complete("late")
         assert runs.result("late") == result
-    assert "is finished; nothing to do" in runs.complete("late")
-    assert "holds a run already; --resume continues it" in runs("late")[1]
+    assert f"{runs.output / 'late'} is finished; nothing to do" in runs.complete("late")
+    status, text = runs("late", "--no_resume")
+    assert status == 2 and f"error: {runs.output / 'late'} holds a run already; " in text
 
 
 def test_killed_before_the_first_checkpoint(runs, untouched):
-    process = runs.start("early", save_steps=100)
-    runs.until(process, lambda: 3 in runs.logged("early"))
-    process.kill()
-    runs.end(process)
-    assert "resuming after step 0" in runs.complete("early")
+    runs.stopped("early", hold_at=3, save_steps=100)
+    assert f"{runs.output / 'early'} goes on after step 0\n" in runs.complete("early")
     assert runs.result("early") == untouched[0]
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(runs, untouched, number, status):
-    name = number.name
-    process = runs.start(name)
-    runs.until(process, lambda: 7 in runs.logged(name))
-    for _ in range(3):  # as launchers pass it on
+def test_a_finished_model_that_is_damaged_is_written_again(runs, untouched):
+    assert runs("damaged-end")[0] == 0
+    cut(runs.output / "damaged-end/model.safetensors")
+    assert "goes on after step 24" in runs.complete("damaged-end")
+    assert runs.result("damaged-end") == untouched[0]
+    assert "is finished; nothing to do" in runs.complete("damaged-end")
+
+
+# --- signals ------------------------------------------------------------------------------------------------------
+
+SIGNALS = pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+
+
+def count_signals(record: Path) -> None:
+    """Every signal that the run hears adds a byte to the record; all come in the same moment, by the run's clock."""
+    ask = StopSignal._ask
+
+    def counted(stop: StopSignal, number: int, frame) -> None:
+        ask(stop, number, frame)
+        with open(record, "ab") as file:
+            file.write(b"1")
+
+    StopSignal._ask = counted
+    watch.time = SimpleNamespace(monotonic=lambda: 0.0)
+
+
+@SIGNALS
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(runs, untouched, tmp_path, number, status):
+    name, record = number.name, tmp_path / "signals"
+    process = runs.start(name, before=partial(count_signals, record), hold_at=6)
+    for heard in range(1, 4):  # as launchers pass it on
         os.kill(process.pid, number)
-        time.sleep(0.02)
+        runs.until(process, lambda heard=heard: record.exists() and record.stat().st_size == heard)
+    runs.let_go()
     exit_status, text = runs.end(process)
     assert exit_status == status, text
-    step = max(step for step, _ in saved_steps(runs.output / name))
-    assert 7 < step < 24
-    assert f"stopped after step {step}; the same command with --resume goes on from there" in text
-    assert f"resuming after step {step}" in runs.complete(name)
+    assert max(step for step, _ in saved_steps(runs.output / name)) == 7
+    assert "stopped after step 7; the same command goes on from there" in text
+    assert f"{runs.output / name} goes on after step 7\n" in runs.complete(name)
     assert runs.result(name) == untouched[0]
 
 
+HELD = """
+import runpy, sys
+from pathlib import Path
+sys.path[:0] = [".", "tests"]
+from run_cases import hold
+hold(6, Path(sys.argv.pop(1)))
+del sys.argv[0]
+runpy.run_path("pretrain.py", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@SIGNALS
 def test_a_signal_to_the_whole_process_group_with_workers(runs, untouched, number, status):
     """As a terminal or a cluster's scheduler sends it; also: `python pretrain.py` itself gives the same bits."""
     name = f"group-{number.name}"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(runs.cache), "HF_HUB_OFFLINE": "1"}
+    runs.let_go()
     process = subprocess.Popen(
-        [sys.executable, "pretrain.py", *runs.argv(name), "--num_workers=2"],
+        [sys.executable, "-c", HELD, runs.holding, "pretrain.py", *runs.argv(name), "--num_workers=2"],
         cwd=ROOT, env=environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        while not (runs.output / name / "step-5").exists():
+        while not runs.holding.exists():
             assert process.poll() is None, process.stdout.read()
             time.sleep(0.01)
         os.killpg(process.pid, number)
-        text, _ = process.communicate(timeout=100)
+        runs.let_go()
+        text, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == status, text
-    assert "--resume goes on from there" in text and "Traceback" not in text
+    assert re.search(r"stopped after step [78]; the same command goes on from there", text), text
+    assert "Traceback" not in text
     runs.complete(name)
     assert runs.result(name) == untouched[0]
 
@@ -121,13 +160,16 @@ def test_a_signal_to_the_whole_process_group_with_workers(runs, untouched, numbe
 RECIPES = {
     "accumulation": {"gradient_accumulation_steps": 2, "batch_size": 4},
     "masked language modelling": {"alpha": 0, "beta": 0, "gamma": 0},
+    "a frozen start": {"frozen_steps": 8, "lr_schedule": "wsd", "sparsity_ramp": 0.5, "sampled_words": 20},
+    "frozen to the end": {"frozen_steps": 24},
 }
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_other_recipes_resume_exactly_too(runs, recipe):
-    name = "-".join(recipe)
-    stopped(runs, name, **recipe)
+    name = "-".join([*recipe, *map(str, recipe.values())])
+    for hold_at in (6, 12):
+        runs.stopped(name, hold_at, **recipe)
     runs.complete(name, **recipe)
     assert runs(f"{name}-untouched", **recipe)[0] == 0
     assert runs.result(name) == runs.result(f"{name}-untouched")
@@ -148,7 +190,7 @@ def flip(file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_checkpoints(runs):
-    return stopped(runs, "damaged")
+    return runs.stopped("damaged")
 
 
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
@@ -170,20 +212,18 @@ def test_a_run_with_a_damaged_and_one_with_a_missing_checkpoint_end_the_same(run
     shutil.copytree(two_checkpoints, runs.output / "missing")
     flip(two_checkpoints / "step-10/optimizer.safetensors")
     text = runs.complete("damaged")
-    assert "step-10 is passed over" in text and "resuming after step 5" in text
+    assert "step-10 is passed over" in text and "goes on after step 5\n" in text
     shutil.rmtree(runs.output / "missing/step-10")
-    assert "resuming after step 5" in runs.complete("missing")
+    assert "goes on after step 5\n" in runs.complete("missing")
     assert runs.result("damaged") == runs.result("missing") == untouched[0]
 
 
 def test_pruning_never_takes_the_only_intact_checkpoint(runs, untouched):
     """A damaged step 10 must not count as the newest when step 6 was just saved."""
-    directory = stopped(runs, "pruned")
+    directory = runs.stopped("pruned")
     cut(directory / "step-10/model.safetensors")
-    process = runs.start("pruned", "--resume", save_steps=3, keep_last=1)
-    runs.until(process, lambda: not (directory / "step-5").exists())
-    process.kill()
-    runs.end(process)
+    runs.stopped("pruned", hold_at=9, save_steps=3, keep_last=1)
+    assert not (directory / "step-5").exists()
     assert newest_intact(directory, print) is not None
     runs.complete("pruned")
     assert runs.result("pruned") == untouched[0]
@@ -199,23 +239,23 @@ def jumping_clock() -> None:
 
 
 def test_clocks_do_not_matter(runs, untouched):
-    directory = stopped(runs, "clock", before=jumping_clock)
+    directory = runs.stopped("clock", before=jumping_clock)
     for i, file in enumerate(sorted(directory.rglob("*"))):
         os.utime(file, (i % 3 * 2e9, i % 3 * 2e9))  # 1970, 2033, 2096
     text = runs.complete("clock", before=jumping_clock)
-    assert "resuming after step 10" in text
+    assert "goes on after step 10\n" in text
     assert runs.result("clock") == untouched[0]
 
 
 def test_a_changed_corpus_is_refused_with_both_hashes(runs, untouched, tmp_path):
-    directory = stopped(runs, "corpus")
+    directory = runs.stopped("corpus")
     changed = tmp_path / "corpus.txt"
     changed.write_text(runs.corpus.read_text() + "\nnew")
     original = runs.corpus.rename(tmp_path / "original.txt")
     shutil.copy(changed, runs.corpus)
     try:
         before = {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
-        status, text = runs("corpus", "--resume")
+        status, text = runs("corpus")
         hashes = [subprocess.check_output(["sha256sum", file], text=True).split()[0] for file in (original, changed)]
         assert status == 2 and all(sha256 in text for sha256 in hashes) and "Traceback" not in text
         assert before == {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
@@ -225,30 +265,81 @@ def test_a_changed_corpus_is_refused_with_both_hashes(runs, untouched, tmp_path)
     assert runs.result("corpus") == untouched[0]
 
 
+def test_the_same_corpus_by_another_path_is_the_same_corpus(runs, untouched, tmp_path):
+    runs.stopped("moved-corpus")
+    runs.complete("moved-corpus", data=shutil.copy(runs.corpus, tmp_path / "elsewhere.txt"))
+    assert runs.result("moved-corpus") == untouched[0]
+
+
+def test_an_encoder_with_other_weights_is_refused(runs, untouched, tiny_encoder, tmp_path):
+    runs.stopped("encoder")
+    other = shutil.copytree(tiny_encoder, tmp_path / "encoder")
+    bert = BertForMaskedLM.from_pretrained(tiny_encoder)
+    bert.bert.embeddings.LayerNorm.bias.data[0] += 1
+    bert.save_pretrained(other)
+    fingerprints = [fingerprint(BertForMaskedLM.from_pretrained(path).bert) for path in (tiny_encoder, other)]
+    status, text = runs("encoder", model=other)
+    assert status == 2
+    assert "was made with the encoder {}, now it is {}; ".format(*fingerprints) in text
+    runs.complete("encoder", model=shutil.copytree(tiny_encoder, tmp_path / "the same elsewhere"))
+    assert runs.result("encoder") == untouched[0]
+
+
+def test_a_precision_is_the_one_that_auto_resolved_to(runs, untouched):
+    runs.stopped("precision")  # --mixed_precision auto
+    resolved = pick_precision("auto", torch.device("cpu"))
+    other = "no" if resolved == "bf16" else "bf16"
+    status, text = runs("precision", mixed_precision=other)
+    assert status == 2 and f"was made with the precision {resolved}, now it is {other}; " in text
+    runs.complete("precision", mixed_precision=resolved)
+    assert runs.result("precision") == untouched[0]
+
+
 def test_changed_flags_are_refused(runs):
-    stopped(runs, "flags")
-    status, text = runs("flags", "--resume", learning_rate=0.02, seed=7)
-    assert status == 2 and "--learning_rate 0.01 (now 0.02)" in text and "--seed 61820 (now 7)" in text
+    runs.stopped("flags")
+    for changed, values in {
+        "learning_rate": (0.01, 0.02),
+        "seed": (61820, 7),
+        "kl_form": ("exponential", "plain"),
+    }.items():
+        status, text = runs("flags", **{changed: values[1]})
+        assert status == 2
+        assert "was made with --{} {}, now it is {}; go on with the same, or".format(changed, *values) in text
+    assert "goes on after step 10" in runs.complete("flags", save_steps=3, keep_last=1, num_workers=0)
+
+
+def test_a_second_start_is_refused_where_that_was_asked_for(runs):
+    directory = runs.stopped("again")
+    status, text = runs("again", "--no_resume")
+    assert status == 2 and f"error: {directory} holds a run already; --resume goes on with it" in text
+
+
+def test_a_run_of_an_earlier_version_is_named_as_such(runs):
+    directory = runs.stopped("ancient")
+    record = json.loads((directory / "run.json").read_text())
+    del record["layout"]
+    (directory / "run.json").write_text(json.dumps(record))
+    status, text = runs("ancient")
+    assert status == 2 and "Traceback" not in text
+    assert f"error: {directory} holds a run of another version of this project, which cannot be resumed\n" in text
 
 
 def test_without_its_record_a_run_is_neither_resumed_nor_overwritten(runs):
-    directory = stopped(runs, "record")
+    directory = runs.stopped("record")
     before = {file: file.read_bytes() for file in directory.rglob("*") if file.name != "run.json" and file.is_file()}
     record = directory / "run.json"
     for damage in (cut, flip, Path.unlink):
         damage(record)
-        status, text = runs("record", "--resume")
-        assert status == 2 and "Traceback" not in text
-        if damage is not flip:  # a flipped bit may also look like another flag
-            assert f"{record} is missing or damaged; the run cannot be resumed" in text
-        assert "holds a run already" in runs("record")[1]
+        status, text = runs("record")
+        message = f"{record} is damaged: " if record.exists() else f"{directory} holds a run without the run.json that"
+        assert status == 2 and f"error: {message}" in text and "Traceback" not in text
     assert before == {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
 
 
 def test_killed_while_the_corpus_is_prepared(runs, untouched):
     for _ in range(3):
         shutil.rmtree(runs.cache, ignore_errors=True)
-        status, text = runs("prepared", "--resume", before=runs.follow(random.randrange(24), runs.cache))
+        status, text = runs("prepared", before=runs.follow(random.randrange(24), runs.cache))
         assert status == -signal.SIGKILL, text
     runs.complete("prepared")
     assert runs.result("prepared") == untouched[0]
@@ -256,14 +347,13 @@ def test_killed_while_the_corpus_is_prepared(runs, untouched):
 
 def test_two_runs_of_one_name(runs, untouched):
     """The second is refused while the first lives, also when the first is stopped; the dead hold nothing."""
-    first = runs.start("twins")
-    runs.until(first, (runs.output / "twins/run.json").exists)
+    first = runs.start("twins", hold_at=3)
     os.kill(first.pid, signal.SIGSTOP)
     log, runs.log = runs.log, runs.log.with_name("second")
     try:
-        for flags in ([], ["--resume"]):
+        for flags in ([], ["--no_resume"]):
             status, text = runs("twins", *flags)
-            assert status == 2 and "another run is writing to" in text
+            assert status == 2 and f"error: another run is writing into {runs.output / 'twins'}; wait for it" in text
     finally:
         runs.log = log
         first.kill()
