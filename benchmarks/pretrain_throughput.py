@@ -15,7 +15,7 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,38 +60,22 @@ class Recipe:
         return self.mixed_precision or ("no" if device.type == "cpu" else pick_precision("auto", device))
 
 
-class Measured(NamedTuple):
-    """What one process measured."""
-
-    tokens: int  # real ones
-    seconds: float
-    padding: float  # share of the places, 0..1
-    peak_gib: float
-
-
-def plain_loss(model: SparseLTForPreTraining, batch: dict[str, Tensor]) -> Tensor:
-    """The weighted total, computed as the plain form does."""
+def plain_losses(model: SparseLTForPreTraining, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The four losses, computed as the plain form does."""
     ids, mask = batch["input_ids"], batch["attention_mask"]  # (B, T)
     logits = model.plain(batch["masked_input_ids"], attention_mask=mask).logits  # (B, T, V)
     typing = model.type_tokens(ids, mask, TAU)
-    decoded = model._decode(model.get_input_embeddings()(ids[:, :-1]), mask, typing.gated)  # (B, T - 1, D)
-    next_tokens = model.next_tokens(ids, mask)  # (B, T - 1)
+    states = model._decode(model.get_input_embeddings()(ids[:, :-1]), mask, typing.gated)  # (B, T - 1, D)
+    rebuilt = model.reconstruction_logits(states)  # (B, T - 1, V)
     p = mean_type_probs(typing.type_probs, mask)  # (C,)
-    losses = {
+    return {
         "mlm": F.cross_entropy(logits.flatten(0, 1), batch["mlm_labels"].flatten(), ignore_index=IGNORED),
         "reconstruction": F.cross_entropy(
-            model.reconstruction_logits(decoded).flatten(0, 1), next_tokens.flatten(), ignore_index=IGNORED
+            rebuilt.flatten(0, 1), model.next_tokens(ids, mask).flatten(), ignore_index=IGNORED
         ),
         "sparsity": sparsity_loss(p),
         "kl": kl_loss(p, model.config.kl_form),
     }
-    return torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
-
-
-def packed_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """The weighted total as pretrain.py computes it."""
-    losses = model(**batch, tau=torch.full((), TAU, device=batch["input_ids"].device)).losses
-    return torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
 
 
 def use_plain_parts(model: nn.Module) -> None:
@@ -109,8 +93,12 @@ def make_model(name: str) -> SparseLTForPreTraining:
     return SparseLTForPreTraining.from_encoder(name)
 
 
-def measure(form: str, recipe: Recipe, steps: range) -> Measured:
-    """Run some steps of one form."""
+def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, float, float, float]:
+    """Run some steps of one form.
+
+    Returns:
+        real tokens, seconds, share of padding in 0..1, peak memory in GiB.
+    """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
@@ -138,15 +126,15 @@ def measure(form: str, recipe: Recipe, steps: range) -> Measured:
         num_workers=4 if on_gpu else 0,
         pin_memory=on_gpu,
     )
-    tokens = places = 0
-    started = 0.0
+    tokens, places, started, tau = 0, 0, 0.0, torch.full((), TAU, device=device)
     for number, batch in enumerate(loader, -warmup):
         if number >= 0:
             tokens += int((batch["attention_mask"] > 0).sum())
             places += batch["attention_mask"].numel()
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         with torch.autocast(device.type, DTYPES[precision], enabled=precision != "no"):
-            loss = plain_loss(model, batch) if form == "plain" else packed_loss(model, batch)
+            losses = plain_losses(model, batch) if form == "plain" else model(**batch, tau=tau).losses
+            loss = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -156,11 +144,8 @@ def measure(form: str, recipe: Recipe, steps: range) -> Measured:
         if number == -1:
             started = now(device)
     seconds = now(device) - started
-    if on_gpu:
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return Measured(tokens, seconds, 1 - tokens / places, peak)
+    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return tokens, seconds, 1 - tokens / places, peak / 2**30
 
 
 def now(device: torch.device) -> float:
@@ -199,7 +184,7 @@ def matmul_peak(device: torch.device, threads: int, precision: str) -> float:
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     device = pick_device(recipe.device)
-    runs: dict[str, list[Measured]] = {form: [] for form in recipe.forms}
+    runs: dict[str, list[tuple[int, float, float, float]]] = {form: [] for form in recipe.forms}
     per_round = -(-recipe.steps // recipe.rounds)
     for number in range(recipe.rounds):
         for form in recipe.forms:
@@ -211,31 +196,24 @@ def main(argv: list[str]) -> None:
 
     print(f"{recipe.model}, {recipe.data}, batches of {recipe.batch_size}, {device}, torch {torch.__version__}")
     print(f"{'form':8}{'real tokens/s':>15}{'s/step':>9}{'padding':>9}{'peak GiB':>10}{'useful / matmul peak':>22}")
-    of_form = {}
+    summary: dict[str, float] = {}
     for form, rounds in runs.items():
-        seconds = sum(r.seconds for r in rounds)
-        of_form[form] = found = {
-            "real_tokens_per_s": sum(r.tokens for r in rounds) / seconds,
-            "padding": statistics.mean(r.padding for r in rounds),
-            "peak_gib": max(r.peak_gib for r in rounds),
-        }
-        found["share_of_peak"] = found["real_tokens_per_s"] * flops / peak
-        seconds /= per_round * recipe.rounds
-        print(
-            f"{form:8}{found['real_tokens_per_s']:15.0f}{seconds:9.3f}{found['padding']:9.1%}"
-            f"{found['peak_gib']:10.2f}{found['share_of_peak']:22.1%}"
-        )
+        tokens, seconds, paddings, peaks = zip(*rounds, strict=True)
+        rate, padding, peak_gib = sum(tokens) / sum(seconds), statistics.mean(paddings), max(peaks)
+        step = sum(seconds) / (per_round * recipe.rounds)
+        share = rate * flops / peak
+        print(f"{form:8}{rate:15.0f}{step:9.3f}{padding:9.1%}{peak_gib:10.2f}{share:22.1%}")
+        found = {"real_tokens_per_s": rate, "padding": padding, "peak_gib": peak_gib, "share_of_peak": share}
         if form == "packed":
-            print(f"the paper's 100,000 steps at this rate: {seconds * 100_000 / 3600:.1f} hours")
+            print(f"the paper's 100,000 steps at this rate: {step * 100_000 / 3600:.1f} hours")
+            summary |= found
+        else:
+            summary |= {f"{form}_{name}": value for name, value in found.items()}
     print(f"matrix product peak {peak / 1e9:.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP of useful work a real token")
-    pairs = zip(runs.get("plain", []), runs.get("packed", []), strict=False)
-    speedups = [packed.tokens / packed.seconds * plain.seconds / plain.tokens for plain, packed in pairs]
-    summary = {
-        "speedup": statistics.median(speedups) if speedups else None,
-        "plain_real_tokens_per_s": of_form.get("plain", {}).get("real_tokens_per_s"),
-    }
-    packed = of_form.get("packed", dict.fromkeys(("real_tokens_per_s", "padding", "peak_gib", "share_of_peak")))
-    print(json.dumps(summary | packed))
+    if len(runs) == 2:  # the medians of the rounds' ratios: a round's two forms ran beside the same other work
+        rates = ([tokens / seconds for tokens, seconds, *_ in runs[form]] for form in FORMS)
+        summary["speedup"] = statistics.median(packed / plain for plain, packed in zip(*rates, strict=True))
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from common.errors import UserError, run
 from common.files import ROOT
 from common.flags import Count, Seed, argument, flag, parse
-from evaluations.supervised_ie.checkpoint import STATE
 from runs import read_metrics
 from runs.directory import FINISHED
 
@@ -37,12 +34,7 @@ SHARED = ROOT.parent / "shared"
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    jobs: list[str] = argument(
-        "what is killed: pretrain, few_shot, extraction",
-        "JOB",
-        nargs="*",
-        default=("pretrain", "few_shot", "extraction"),
-    )
+    jobs: list[str] = argument("pretrain, few_shot or extraction, one or more", "JOB", nargs="+")
     kills: Count = flag(20, "kills of each job")
     model: str = flag("minilm", "encoder")
     few_nerd: Path = flag(SHARED / "few-nerd", "directory laid out like the published data, for few_shot")
@@ -55,16 +47,45 @@ class Job:
     """What is killed and started again.
 
     Args:
-        command: for the shell, which knows NAME of the run, MODEL and FOLDER.
-        parent: of the directory of a run, which is called NAME.
+        command: for the shell, which knows MODEL, FOLDER and NAME of the run.
+        runs: the directory of the runs, each of which is in NAME.
         result: of a run's directory, what must not depend on kills.
         progress: of a run's directory, steps begun and steps that a kill cannot undo.
     """
 
     command: str
-    parent: Path
+    runs: Path
     result: Callable[[Path], Any]
     progress: Callable[[Path], tuple[int, int]]
+
+    def ends(self, name: str, log: Path, delay: float = math.inf, in_save: bool = False) -> bool:
+        """Start a run; whether it came to its end, and was not killed after `delay` seconds.
+
+        Args:
+            in_save: to be killed only while something is being written.
+
+        Raises:
+            UserError: the run failed by itself.
+        """
+        deadline = time.monotonic() + delay
+        script = ["bash", "-c", self.command]
+        with open(log, "w") as output:
+            process = subprocess.Popen(
+                script, cwd=ROOT, env=os.environ | {"NAME": name}, stdout=output, stderr=output, start_new_session=True
+            )
+        while process.poll() is None:
+            if time.monotonic() > deadline and (not in_save or self.is_writing(name)):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return False
+            time.sleep(0.002)
+        if process.returncode:
+            raise UserError(f"{name} failed with status {process.returncode}:\n{log.read_text()}")
+        return True
+
+    def is_writing(self, name: str) -> bool:
+        """Whether something in a run's directory is half written."""
+        return any((self.runs / name).rglob(".*.tmp"))
 
 
 def excerpt(source: Path, target: Path, most: int | None = None, separator: str = "\n") -> None:
@@ -91,7 +112,7 @@ def pretraining(recipe: Recipe, folder: Path) -> Job:
     return Job(
         'python pretrain.py --model "$MODEL" --data lee_news --device cpu --output_dir "$FOLDER" --name "$NAME" '
         "--max_steps 60 --save_steps 4 --batch_size 4 --logging_steps 3 --eval_steps 20 --eval_sentences 8",
-        parent=folder,
+        runs=folder,
         result=lambda run: [(run / file).read_bytes() for file in ("metrics.jsonl", "model.safetensors")],
         progress=progress,
     )
@@ -115,7 +136,7 @@ def few_shot(recipe: Recipe, folder: Path) -> Job:
     flags = '--type intra --model "$MODEL" --data "$FOLDER/data" --output "$FOLDER" --name "$NAME" --device cpu'
     return Job(
         " && ".join(f"python -m evaluations.few_shot.{command} {flags} --episodes 25" for command in ("train", "run")),
-        parent=folder / "intra",
+        runs=folder / "intra",
         result=episodes,
         progress=progress,
     )
@@ -132,15 +153,12 @@ def extraction(recipe: Recipe, folder: Path) -> Job:
 
     def progress(run: Path) -> tuple[int, int]:
         done = len(read_metrics(run, "epoch"))
-        if not (run / STATE).exists():
-            return done, done * (run / FINISHED).exists()
-        with safe_open(run / STATE, "pt") as state:
-            return done + 1, int(state.metadata()["epoch"])  # with the one that was killed
+        return done + (not (run / FINISHED).exists()), done  # with the one that was killed
 
     return Job(
         'python -m evaluations.supervised_ie.train --model "$MODEL" --data "$FOLDER" --name "$FOLDER/$NAME" '
         "--device cpu --max_epochs 6",
-        parent=folder,
+        runs=folder,
         result=result,
         progress=progress,
     )
@@ -149,96 +167,55 @@ def extraction(recipe: Recipe, folder: Path) -> Job:
 JOBS = {"pretrain": pretraining, "few_shot": few_shot, "extraction": extraction}
 
 
-class Soak:
-    """Runs of one job in a folder of its own."""
+def soak(job: Job, log: Path, kills: int, draw: random.Random) -> dict[str, int]:
+    """Print a line for each kill; returns what they came to.
 
-    def __init__(self, job: str, recipe: Recipe, folder: Path):
-        self.job, self.log, self.recipe = JOBS[job](recipe, folder), folder / "log", recipe
-        self.draw = random.Random(recipe.seed)
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        self.environment |= {"MODEL": recipe.model, "FOLDER": str(folder)}
-
-    def is_writing(self, name: str) -> bool:
-        """Whether something in a run's directory is half written."""
-        return any((self.job.parent / name).rglob(".*.tmp"))
-
-    def ends(self, name: str, delay: float = math.inf, in_save: bool = False) -> bool:
-        """Start a run; whether it came to its end, and was not killed after `delay` seconds.
-
-        Args:
-            in_save: to be killed only while something is being written.
-
-        Raises:
-            UserError: the run failed by itself.
-        """
-        deadline = time.monotonic() + delay
-        with open(self.log, "w") as log:
-            process = subprocess.Popen(
-                ["bash", "-c", self.job.command],
-                cwd=ROOT,
-                env=self.environment | {"NAME": name},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        while process.poll() is None:
-            if time.monotonic() > deadline and (not in_save or self.is_writing(name)):
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                return False
-            time.sleep(0.002)
-        if process.returncode:
-            raise UserError(f"{name} failed with status {process.returncode}:\n{self.log.read_text()}")
-        return True
-
-    def __call__(self) -> dict[str, int]:
-        """Print a line for each kill; returns what they came to.
-
-        Raises:
-            UserError: a run ended otherwise than the untouched one.
-        """
+    Raises:
+        UserError: a run ended otherwise than the untouched one.
+    """
+    begin = time.monotonic()
+    job.ends("untouched", log)
+    expected, duration = job.result(job.runs / "untouched"), time.monotonic() - begin
+    totals = {"kills": 0, "runs": 0, "while_writing": 0, "done_again": 0, "ended_the_same": 0}
+    print(f"an untouched run takes {duration:.0f} s\nkill  run  after s  reached  safe  while writing", flush=True)
+    while totals["kills"] < kills:
+        totals["runs"] += 1
+        name = f"run-{totals['runs']}"
         begin = time.monotonic()
-        self.ends("untouched")
-        duration, expected = time.monotonic() - begin, self.job.result(self.job.parent / "untouched")
-        totals = {"kills": 0, "runs": 0, "while_writing": 0, "done_again": 0, "ended_the_same": 0}
-        print(f"an untouched run takes {duration:.0f} s\nkill  run  after s  reached  safe  while writing", flush=True)
-        while totals["kills"] < self.recipe.kills:
-            totals["runs"] += 1
-            name = f"run-{totals['runs']}"
-            directory, begin, before = self.job.parent / name, time.monotonic(), totals["kills"]
-            while totals["kills"] < self.recipe.kills:
-                delay = self.draw.uniform(0, duration)
-                if self.ends(name, delay, in_save=self.draw.random() < 0.5):
-                    break
-                reached, safe = self.job.progress(directory)
-                totals["kills"] += 1
-                totals["while_writing"] += (writing := self.is_writing(name))
-                totals["done_again"] += reached - safe
-                line = (
-                    f"{totals['kills']:4}  {totals['runs']:3}  {delay:7.1f}  {reached:7}  {safe:4}  {'yes' * writing}"
-                )
-                print(line, flush=True)
-            else:
-                self.ends(name)
-            if self.job.result(directory) != expected:
-                raise UserError(f"{name} ended otherwise than the untouched run")
-            if totals["kills"] == before:
-                duration = min(duration, time.monotonic() - begin)
-            totals["ended_the_same"] += 1
-            print(f"{name} ended as the untouched run", flush=True)
-            shutil.rmtree(directory)
-        return totals | {"fastest_run_seconds": round(duration)}
+        while True:
+            delay = draw.uniform(0, duration) if totals["kills"] < kills else math.inf
+            if job.ends(name, log, delay, in_save=draw.random() < 0.5):
+                break
+            begin = -math.inf
+            writing, (reached, safe) = job.is_writing(name), job.progress(job.runs / name)
+            totals["kills"] += 1
+            totals["while_writing"] += writing
+            totals["done_again"] += reached - safe
+            line = f"{totals['kills']:4}  {totals['runs']:3}  {delay:7.1f}  {reached:7}  {safe:4}  {'yes' * writing}"
+            print(line, flush=True)
+        if job.result(job.runs / name) != expected:
+            raise UserError(f"{name} ended otherwise than the untouched run")
+        duration = min(duration, time.monotonic() - begin)  # infinite if it was killed in between
+        totals["ended_the_same"] += 1
+        print(f"{name} ended as the untouched run", flush=True)
+        shutil.rmtree(job.runs / name)
+    return totals | {"fastest_run_seconds": round(duration)}
 
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     if unknown := set(recipe.jobs) - JOBS.keys():
         raise UserError(f"no job {', '.join(sorted(unknown))}; there are {', '.join(JOBS)}")
+    python = Path(sys.executable).parent
+    os.environ.update(
+        PATH=f"{python}:{os.environ['PATH']}", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", MODEL=recipe.model
+    )
     summary = {}
-    for job in recipe.jobs:
+    for name in recipe.jobs:
         with tempfile.TemporaryDirectory() as folder:
-            summary[job] = Soak(job, recipe, Path(folder))()
+            os.environ["FOLDER"] = folder
+            job = JOBS[name](recipe, Path(folder))
+            summary[name] = soak(job, Path(folder) / "log", recipe.kills, random.Random(recipe.seed))
     print(json.dumps(summary))
 
 
