@@ -9,10 +9,12 @@ All encoders see the same masked sentences: 15% of the tokens selected by BERT's
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.errors import UserError, run
@@ -49,7 +51,7 @@ def main(argv: list[str]) -> None:
         tokenizer = load_tokenizer(name)
         sentences = read_sentences(recipe, tokenizer)
         torch.manual_seed(0)  # an encoder without an MLM head gets a new one
-        model = load_masked_lm(name).eval().to(device)
+        model = load_masked_lm(name).eval().to(device)  # pyright: ignore[reportArgumentType]
         check_tokenizer(model.config, tokenizer, max(map(len, sentences["input_ids"])))
         loss, accuracy, tokens = mlm_metrics(model, tokenizer, sentences, recipe.batch_size)
         print(f"| {name} | {tokens:,} | {loss:.4f} | {math.exp(loss):.2f} | {accuracy:.2%} |")
@@ -62,7 +64,7 @@ def read_sentences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Datase
         UserError: of `load_corpus`; there is no such run, or its corpus has changed since.
     """
     if recipe.held_out_by is None:
-        corpus, _ = load_corpus(recipe.data, tokenizer, recipe.max_length)
+        corpus, _ = load_corpus(str(recipe.data), tokenizer, recipe.max_length)
     else:
         record = read_record(recipe.held_out_by)
         try:
@@ -72,8 +74,10 @@ def read_sentences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Datase
             )
         except KeyError as error:
             raise UserError(f"{recipe.held_out_by} is no run of pretrain.py: it has no {error}") from None
-        corpus, sha256 = load_corpus(data, tokenizer, max_length, text_column)
-        if sha256 not in (record["inputs"].get("corpus"), record.get("corpus_sha256")):  # the latter in older runs
+        long_lines = record["arguments"].get("long_lines", "cut")  # older runs had no choice
+        corpus, summary = load_corpus(data, tokenizer, max_length, text_column, long_lines)
+        before = record["inputs"].get("corpus") or record.get("corpus_sha256")  # the latter in older runs
+        if summary.identity != before:
             raise UserError(f"{data} is not the corpus of {recipe.held_out_by} any more")
         _, corpus = hold_out(corpus, fraction, seed)
     return corpus.select(range(min(recipe.sentences, len(corpus))))
@@ -94,10 +98,11 @@ def mlm_metrics(
     if not len(labels):
         raise UserError("no token of these sentences can be masked: the tokenizer knows none, or they are too few")
     masked = [Encoded(row["masked_input_ids"][0].tolist(), row["mlm_positions"].tolist()) for row in rows]
-    states = token_states(model.base_model, masked, batch_size)  # (K, D)
+    states = token_states(cast(PreTrainedModel, model.base_model), masked, batch_size)  # (K, D)
+    output = cast(nn.Linear, model.get_output_embeddings())
     loss, right = 0.0, 0
     for some, gold in zip(states.split(LOGITS_AT_ONCE), labels.split(LOGITS_AT_ONCE), strict=True):
-        logits = model.get_output_embeddings()(mlm_transform(model, some.to(model.device))).cpu()  # (K', V)
+        logits = output(mlm_transform(model, some.to(model.device))).cpu()  # (K', V)
         loss += F.cross_entropy(logits, gold, reduction="sum").item()
         right += (logits.argmax(1) == gold).sum().item()
     return loss / len(labels), right / len(labels), len(labels)

@@ -1,10 +1,8 @@
-"""data/batches.py and data/corpus.py: masking, packing, the batch of a step, and files that are no corpus."""
+"""data/batches.py: masking, packing, the batch of a step."""
 
-import gzip
 import math
 from collections import Counter
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import UserError
-from common.files import sha256_of
-from data.batches import Batches, first_fit_decreasing, mask_tokens, pack
-from data.corpus import load_corpus
+from data.batches import Batches, mask_tokens
+from encoders.packing import first_fit_decreasing, pack
 
 # --- masking ----------------------------------------------------------------------------------------------------------
 
@@ -188,112 +184,3 @@ def test_packed_and_padded_hold_the_same(dataset, tiny_tokenizer):
     assert sentences_of(packed) == sentences_of(padded)
     assert len(padded["input_ids"]) == 16 > len(packed["input_ids"])
     assert packed["input_ids"].numel() < padded["input_ids"].numel()
-
-
-# --- corpora ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="corpus.txt"):
-        (tmp_path / name).write_bytes(content)
-        return str(tmp_path / name)
-
-    return write
-
-
-def read(path, tokenizer, max_length=64):
-    dataset, _ = load_corpus(path, tokenizer, max_length)
-    return [(row["line"], tokenizer.decode(row["input_ids"], skip_special_tokens=True)) for row in dataset]
-
-
-LINES = [(1, "he won."), (2, "prices rose again."), (5, "officials say.")]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"He won.\nPrices rose again.\n\n  \t \nOfficials say.\n",
-        b"He won.\nPrices rose again.\n\n\nOfficials say.",  # no final newline: no character is lost
-        b"He won.\r\nPrices rose again.\r\n\r\n\r\nOfficials say.\r\n",
-        b"\xef\xbb\xbfHe won.\nPrices rose again.\n\n\nOfficials say.\n\n\n",
-        "He won.\nPrices rose again.\n\u3000\n\u200b\nOfficials say.".encode(),  # U+200B is no token
-    ],
-    ids=["plain", "no final newline", "CRLF", "BOM", "wide blanks"],
-)
-def test_lines_and_their_numbers(write, tiny_tokenizer, content):
-    assert read(write(content), tiny_tokenizer) == LINES
-    assert read(write(gzip.compress(content), "corpus.gz"), tiny_tokenizer) == LINES
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "holds no sentence"),
-        (b"\n \n\r\n\t\n", "holds no sentence"),
-        (b"he won\n\x00\x01\x02\xff", "line 2: a NUL byte"),
-        (b"he won\n\nhe w\xf6n\n", "line 3: not valid UTF-8"),
-        (b"he won\n" + b"word " * 2_000_000, "line 2: over 1,000,000 bytes"),
-        (b"he won\n" * 3000 + b"\xff\n", "line 3001: not valid UTF-8"),
-    ],
-    ids=["empty", "blank", "binary", "not UTF-8", "10 MB line", "late"],
-)
-def test_files_that_are_no_corpus(write, tiny_tokenizer, content, message):
-    path = write(content)
-    for _ in range(2):  # a failure leaves nothing behind that the next attempt would take for a corpus
-        with pytest.raises(UserError) as error:
-            load_corpus(path, tiny_tokenizer, 64)
-        assert str(error.value).startswith(path) and message in str(error.value)
-    with open(path, "wb") as file:
-        file.write(b"he won .\n")
-    assert read(path, tiny_tokenizer) == [(1, "he won.")]
-
-
-def test_a_truncated_gzip_and_a_directory(write, tiny_tokenizer, tmp_path):
-    path = write(gzip.compress(b"he won .\n" * 1000)[:-20], "corpus.gz")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_corpus(path, tiny_tokenizer, 64)
-    with pytest.raises(UserError, match="is a directory"):
-        load_corpus(str(tmp_path), tiny_tokenizer, 64)
-
-
-@pytest.mark.parametrize("name", ["nowhere.txt", "voa_corpus", "nobody/nothing"])
-def test_a_missing_corpus(tiny_tokenizer, name):
-    with pytest.raises(UserError, match=f"no corpus `{name}`.* put one sentence a line"):
-        load_corpus(name, tiny_tokenizer, 64)
-
-
-def test_long_sentences_are_cut(write, tiny_tokenizer):
-    dataset, _ = load_corpus(write(b"won " * 100 + b"\nhe won\n"), tiny_tokenizer, 16)
-    assert [len(ids) for ids in dataset["input_ids"]] == [16, 4]
-    assert dataset[0]["input_ids"][-1] == tiny_tokenizer.sep_token_id
-
-
-def test_the_hash_follows_the_content_and_so_does_the_cache(write, tiny_tokenizer):
-    path = write(b"he won .\nprices rose .\n")
-    first, first_hash = load_corpus(path, tiny_tokenizer, 64)
-    assert first_hash == sha256_of(path)
-    again, again_hash = load_corpus(path, tiny_tokenizer, 64)
-    assert again_hash == first_hash
-    assert again.cache_files == first.cache_files and first.cache_files  # memory-mapped, and found again
-
-    write(b"he won .\nprices fell .\n")  # same name, same size
-    changed, changed_hash = load_corpus(path, tiny_tokenizer, 64)
-    assert changed_hash == sha256_of(path) != first_hash
-    assert changed.cache_files != first.cache_files
-    assert tiny_tokenizer.decode(changed[1]["input_ids"], skip_special_tokens=True) == "prices fell."
-    shorter, _ = load_corpus(path, tiny_tokenizer, 4)
-    assert [len(ids) for ids in shorter["input_ids"]] == [4, 4]
-
-
-def test_the_cache_is_found_whatever_the_tokenizer_did_before(write, tiny_tokenizer, monkeypatch):
-    path = write(b"he won .\nprices rose .\n")
-    load_corpus(path, tiny_tokenizer, 64)
-    tiny_tokenizer(["a", "b c"], padding="max_length", truncation=True, max_length=9)  # leaves traces in it
-
-    def no_tokenising(*_, **__):
-        raise AssertionError("the cached data set was not found")
-
-    monkeypatch.setattr(datasets.Dataset, "_map_single", no_tokenising)
-    dataset, _ = load_corpus(path, tiny_tokenizer, 64)
-    assert len(dataset) == 2

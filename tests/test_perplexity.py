@@ -53,16 +53,16 @@ def test_equals_transformers_loss(tiny_encoder, tiny_tokenizer, corpus, capsys):
 
 
 def test_the_sentences_that_a_run_held_out(tiny_encoder, tiny_tokenizer, corpus, tmp_path, capsys):
-    everything, sha256 = load_corpus(str(corpus), tiny_tokenizer, 64)
+    everything, summary = load_corpus(str(corpus), tiny_tokenizer, 64)
     arguments = {"data": str(corpus), "max_length": 64, "text_column": "text", "validation_fraction": 0.2, "seed": 7}
     record = tmp_path / "run.json"
-    record.write_text(json.dumps({"arguments": arguments, "inputs": {"corpus": sha256}}))
+    record.write_text(json.dumps({"arguments": arguments, "inputs": {"corpus": summary.identity}}))
     command = ["--held_out_by", str(tmp_path), "--max_length", "64", "--device", "cpu", str(tiny_encoder)]
     perplexity.main(command)
     _, held_out = hold_out(everything, 0.2, 7)
     table = capsys.readouterr().out
     assert metrics(table)[:2] == pytest.approx(brute_force(tiny_encoder, tiny_tokenizer, held_out)[:2], abs=1e-4)
-    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": sha256}))  # as runs wrote it at first
+    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": summary.identity}))  # as runs wrote it at first
     perplexity.main(command)
     assert capsys.readouterr().out == table
     for broken, message in (

@@ -1,5 +1,6 @@
 """Raw text to one sentence a line, against sentences counted by hand."""
 
+import bz2
 import gzip
 import os
 import random
@@ -9,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import data.bundled
-import data.prepare
+import data.sentences
 from common.errors import UserError
 from common.files import sha256_of
 from data.bundled import LEE, bundled_corpus, gensim_file
@@ -42,8 +43,8 @@ def sentences_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def prepared(tmp_path: Path, content: str | bytes, **options) -> list[str]:
-    raw = tmp_path / "raw.txt"
+def prepared(tmp_path: Path, content: str | bytes, name: str = "raw.txt", **options) -> list[str]:
+    raw = tmp_path / name
     raw.write_bytes(content.encode() if isinstance(content, str) else content)
     prepare([raw], tmp_path / "out.txt", **options)
     return sentences_of(tmp_path / "out.txt")
@@ -52,6 +53,82 @@ def prepared(tmp_path: Path, content: str | bytes, **options) -> list[str]:
 def test_sentences_counted_by_hand(tmp_path):
     text = " ".join(SENTENCES[:5]) + "\n\n" + " ".join(SENTENCES[5:]) + "\n"
     assert prepared(tmp_path, text) == SENTENCES
+
+
+SCRIPTS = {  # what joins the sentences, the sentences
+    "Chinese": (
+        "",
+        [
+            "周一总统会见了部长。",
+            "“叛军袭击了城镇。”",
+            "他说：「我们会再来。」",
+            "为什么？！",
+            "真的!",
+            "价格是3.5元，或３．５元……",
+        ],
+    ),
+    "Chinese, straight quotes": ("", ['他说:"我来。",然后走了。', '"你好!"', "她笑了?", '"好。"', "他走了."]),
+    "Japanese": (
+        "",
+        [
+            "大統領は大臣と会談した。",
+            "「反乱軍が来た。」と言った。",
+            "本当ですか？",
+            "（調査は続く．）",
+            "第１．概要です｡",
+        ],
+    ),
+    "Hindi": (" ", ["राष्ट्रपति ने मंत्री से मुलाकात की।", "'पुलिस ने दो लोगों को पकड़ा।'", '"क्या यह सच है?"', "सत्यमेव जयते नानृतम्॥"]),
+    "Bengali, no spaces": ("", ["পুলিশ দুজনকে আটক করেছে।", "কেউ আহত হয়নি।"]),
+    "Arabic": (" ", ["هل هاجم المتمردون المدينة؟", "اعتقلت الشرطة رجلين.", "«هل هذا صحيح؟!»", "لا أحد يعرف السبب!"]),
+    "Urdu": (
+        " ",
+        ["صدر نے وزیر سے ملاقات کی۔", "اس نے ایم۔اے کیا ہے۔", "کیا یہ سچ ہے؟", "”پولیس نے دو افراد کو پکڑا۔“"],
+    ),
+    "Burmese": (" ", ["သမ္မတသည် ဝန်ကြီးနှင့်၊ တွေ့ဆုံခဲ့သည်။", "ရဲက လူနှစ်ဦးကို ဖမ်းဆီးခဲ့သည်။"]),
+    "Amharic": (" ", ["ፕሬዝዳንቱ ሚኒስትሩን ዛሬ አገኙ።", "ፖሊስ ሁለት ሰዎችን አሰረ፡፡", "ይህ ማን ነው፧"]),
+    "Armenian": (" ", ["Նախագահը հանդիպեց նախարարին։", "Ոստիկանությունը ձերբակալեց երկու մարդու։"]),
+    "Khmer": ("", ["ប្រធានាធិបតីបានជួបរដ្ឋមន្ត្រី។", "ប៉ូលីសបានចាប់បុរស ស្ត្រី ។ល។ នៅថ្ងៃនេះ។"]),
+    "Tibetan": (" ", ["སྲིད་འཛིན་གྱིས་བློན་ཆེན་ལ་ཐུག་འཕྲད་བྱས།", "ཉེན་རྟོག་པས་མི་གཉིས་འཛིན་བཟུང་བྱས་སོ།། །།"]),
+    "Greek": (" ", ["Ποιος επιτέθηκε στην πόλη;", "«Γιατί;»", "Η αστυνομία συνέλαβε δύο άνδρες."]),
+    "several": (
+        " ",
+        ["The president met Dr. Wu in Paris.", "周一总统会见了部长。", "“Is this true?”", "هل هذا صحيح جدا؟"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("between", "expected"), SCRIPTS.values(), ids=SCRIPTS)
+def test_full_stops_of_many_scripts(tmp_path, between, expected):
+    assert prepared(tmp_path, between.join(expected) + "\n", min_words=1) == expected
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("The U.S. – “a land” – is it .", 9),  # what stands between spaces
+        ("总统会见了部长。", 7),
+        ("他用iPhone 15 手机。", 2 + 1 + 2),
+        ("東京タワーに行く。", 7),  # the mark of length is none
+        ("대통령은 장관을 만났다.", 3),
+        ("ตำรวจจับคน", 8),  # the consonants
+        ("ရဲက ဖမ်းသည်။", 6),
+    ],
+)
+def test_words(sentence, words):
+    assert data.sentences.count_words(sentence) == words
+
+
+def test_text_without_sentence_ends_is_named(tmp_path):
+    raw = tmp_path / "raw.txt"
+    thai = "ประธานาธิบดีพบรัฐมนตรี ตำรวจจับชายสองคน"
+    raw.write_text(f"{thai}\nตำรวจจับชายสองคน\n{'and then he said so ' * 41}\nOne two three.\n")
+    summary = prepare([raw], tmp_path / "out.txt")
+    assert len(sentences_of(tmp_path / "out.txt")) == 4  # nothing is lost
+    assert str(summary).splitlines()[-1] == (
+        "2 lines may be several sentences: over 200 words, or Thai or Lao, which mark no ends; divide them beforehand, "
+        "or train with --long_lines split"
+    )
 
 
 def test_summary_counts_what_was_dropped(tmp_path):
@@ -86,14 +163,36 @@ def test_paragraphs_are_lines_or_hard_wrapped(tmp_path):
         "One two three.\r\nFour five six.\r\n",
         "One two three.\nFour five six.",
         "\ufeffOne two three.\nFour five six.\n",
-        "One\u00a0two\u2003three.\nFour\tfive \x0b six.\n",
+        "One\u00a0two\u2003three.\nFour\tfive \x1c six.\n",
         "O\u00adne two\x07 three.\nFo\u200bur five six.\x1b\n",
         "One two three. Four five six.\n\n\n",
+        "One two three.\rFour five six.\r",
+        "One two three.\u2029Four five six.\u2028",
+        "One two three.\x85\x0bFour five six.\x0c",
+        "One two three.\r\nFour five six.\r\n".encode("utf-16"),
+        "\ufeffOne two three.\nFour five six.\n".encode("utf-16-be"),
+        "<doc id='1'>\nOne two three.\nFour five six.\n</doc>\n",
+        '[\n {"text": "One two three.\\nFour five six."}\n]'.encode("utf-8-sig"),
     ],
-    ids=["CRLF", "no final newline", "BOM", "Unicode spaces", "invisible", "one paragraph"],
+    ids=[
+        "CRLF",
+        "no final newline",
+        "BOM",
+        "Unicode spaces",
+        "invisible",
+        "one paragraph",
+        "CR",
+        "U+2029",
+        "NEL",
+        "UTF-16",
+        "UTF-16-BE",
+        "tags",
+        "JSON",
+    ],
 )
 def test_same_sentences_however_the_text_is_written(tmp_path, content):
-    assert prepared(tmp_path, content) == ["One two three.", "Four five six."]
+    name = "raw.json" if b"{" in (content if isinstance(content, bytes) else b"") else "raw.txt"
+    assert prepared(tmp_path, content, name) == ["One two three.", "Four five six."]
 
 
 def test_directories_and_gz_files_are_read_in_the_order_of_their_paths(tmp_path):
@@ -102,20 +201,63 @@ def test_directories_and_gz_files_are_read_in_the_order_of_their_paths(tmp_path)
     (raw / "c.txt").write_text("Number three is here.")
     (raw / "b" / "deep" / "x.txt.gz").write_bytes(gzip.compress(b"Number two is here.\n"))
     (raw / "a.gz").write_bytes(gzip.compress(b"Number one is here.\n"))
-    (raw / "ignored.json").write_text("{}")
-    (tmp_path / "last.text").write_text("Number four is here.\n")
-    prepare([raw, tmp_path / "last.text"], tmp_path / "new" / "folder" / "out.txt")
+    (raw / "d.jsonl").write_text('{"text": "Number four is here."}\n')
+    (raw / "e.csv.gz").write_bytes(gzip.compress(b"id,text\n5,Number five is here.\n"))
+    (raw / "passed_over.pdf").write_text("Number nine is here.")
+    (tmp_path / "last.text").write_text("Number six is here.\n")
+    summary = prepare([raw, tmp_path / "last.text"], tmp_path / "new" / "folder" / "out.txt")
     written = sentences_of(tmp_path / "new" / "folder" / "out.txt")
-    assert written == [f"Number {n} is here." for n in ("one", "two", "three", "four")]
+    assert written == [f"Number {n} is here." for n in ("one", "two", "three", "four", "five", "six")]
+    said = str(summary).splitlines()[-1]
+    assert said == f"passed over 1 files that are not named like text: {raw / 'passed_over.pdf'}"
+
+
+def test_extracts_of_wikipedia(tmp_path):
+    """AA/wiki_00 and its like, plain, compressed and as JSON; what is no text there, or hidden, is passed over."""
+    raw = tmp_path / "text"
+    (raw / "AA").mkdir(parents=True)
+    article = '<doc id="{0}" url="x" title="A > {0}">\nNews of {0}\n\nIt began in {0}.{1}It ended at once.\n\n</doc>\n'
+    (raw / "AA" / "wiki_00").write_text(article.format(1, " ") + article.format(2, "\n"))
+    (raw / "AA" / "wiki_01.bz2").write_bytes(bz2.compress(article.format(3, " ").encode()))
+    (raw / "AA" / "wiki_02").write_text(
+        '{"id": "4", "title": "x", "text": "News of 4\\n\\nIt began in 4."}\n{"text": ""}\n'
+    )
+    (raw / "AA" / "index").write_bytes(b"\0\1\2")
+    (raw / ".hidden").write_text("It is hidden here.\n")
+    expected = ["News of 1", "It began in 1.", "It ended at once."]  # a repetition later
+    expected += [f"{what} {n}{stop}" for n in (2, 3, 4) for what, stop in (("News of", ""), ("It began in", "."))]
+    for hard_wrapped in (False, True):
+        summary = prepare([raw], tmp_path / "out.txt", hard_wrapped=hard_wrapped)
+        assert sentences_of(tmp_path / "out.txt") == expected
+        assert summary.passed_over == [raw / ".hidden", raw / "AA" / "index"]
+        assert "dropped: 0 too short, 2 duplicates, 1 rows without text\n" in str(summary)
+
+
+def test_the_lines_of_a_row_are_paragraphs(tmp_path):
+    content = (
+        '{"body": "Headline of the day\\r\\nThe first one. The\\nsecond one is here"}\n{"body": "The third one."}\n'
+    )
+    options = {"name": "raw.jsonl", "text_column": "body"}
+    expected = ["Headline of the day", "The first one.", "second one is here", "The third one."]
+    assert prepared(tmp_path, content, **options) == expected
+    expected = ["Headline of the day The first one.", "The second one is here", "The third one."]
+    assert prepared(tmp_path, content, hard_wrapped=True, **options) == expected
+    with pytest.raises(UserError, match=r"raw\.jsonl has no column `text`; --text_column takes one of body"):
+        prepare([tmp_path / "raw.jsonl"], tmp_path / "out.txt")
+    (tmp_path / "raw.jsonl").write_text('{"text": "One two three."}\n{"text": ' + f'"{"word " * 300_000}"}}\n')
+    with pytest.raises(UserError, match=r"raw\.jsonl, row 2: a paragraph of over"):
+        prepare([tmp_path / "raw.jsonl"], tmp_path / "out.txt")
 
 
 BAD = {
     "empty": (b"", "no sentence"),
     "blank": (b"\n \n\t\r\n", "no sentence"),
-    "too short": (b"Too short.\n", "no sentence"),
+    "too short": (b"Too short.\n", r"no sentence of 3 or more words in .*raw.txt: 1 are shorter \(--min_words\)"),
     "binary": (b"One two three.\n\x00\x01\n", "raw.txt, line 2: a NUL byte"),
     "not UTF-8": (b"One two three.\nFour \xff six.\n", "raw.txt, line 2: not valid UTF-8"),
     "10 MB line": (b"One two three.\n" + b"word " * 2_000_000, "raw.txt, line 2: over"),
+    "JSON": (b'{"text": "One two three."}\n', "raw.txt holds JSON, not text; name it .jsonl or .json"),
+    "HTML": (b"<html>One two three.</html>\n", "raw.txt holds a document with markup"),
 }
 
 
@@ -230,6 +372,7 @@ def test_any_text_gives_whole_lines_in_order(tmp_path_factory, text, hard_wrappe
     tmp_path = tmp_path_factory.mktemp("fuzz")
     raw, output = tmp_path / "raw.txt", tmp_path / "out.txt"
     raw.write_bytes(text.encode())
+    assume("<" not in text and "\t" not in text)  # tags and tables
     try:
         summary = prepare([raw], output, min_words=1, hard_wrapped=hard_wrapped)
     except UserError as error:
@@ -264,11 +407,11 @@ def test_seen_sentences_is_a_set(monkeypatch):
 
 def test_punkt_learns_from_the_beginning_only(monkeypatch, tmp_path):
     read = []
-    train = data.prepare.PunktTrainer.train
-    monkeypatch.setattr(data.prepare, "LEARN_FROM", 2000)
-    monkeypatch.setattr(data.prepare, "LEARN_AT_ONCE", 500)
+    train = data.sentences.PunktTrainer.train
+    monkeypatch.setattr(data.sentences, "LEARN_FROM", 2000)
+    monkeypatch.setattr(data.sentences, "LEARN_AT_ONCE", 500)
     monkeypatch.setattr(
-        data.prepare.PunktTrainer, "train", lambda self, text, **kw: (read.append(text), train(self, text, **kw))
+        data.sentences.PunktTrainer, "train", lambda self, text, **kw: (read.append(text), train(self, text, **kw))
     )
     lines = prepared(tmp_path, "".join(f"This is sentence {i}.\n" for i in range(1000)))
     assert len(lines) == 1000
@@ -293,7 +436,7 @@ def test_lee_news(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_wiki_sample_is_prose_without_markup(monkeypatch, tmp_path):
-    monkeypatch.setattr(data.prepare, "LEARN_FROM", 1_000_000)  # three times as fast
+    monkeypatch.setattr(data.sentences, "LEARN_FROM", 1_000_000)  # three times as fast
     monkeypatch.setattr(data.bundled, "HERE", tmp_path)
     lines = sentences_of(bundled_corpus("wiki_sample"))
     assert 17_000 <= len(lines) <= 17_600
@@ -304,7 +447,7 @@ def test_wiki_sample_is_prose_without_markup(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_broadcast_news(monkeypatch, tmp_path):
-    monkeypatch.setattr(data.prepare, "LEARN_FROM", 1_000_000)  # three times as fast
+    monkeypatch.setattr(data.sentences, "LEARN_FROM", 1_000_000)  # three times as fast
     raw = SHARED / "corpora" / "abc.txt"
     if not raw.is_file():
         pytest.skip("../shared/corpora/abc.txt is not here")
