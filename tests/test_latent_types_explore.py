@@ -119,7 +119,7 @@ def test_a_published_checkpoint_takes_the_tokenizer_that_it_names(published, tin
     explore.main([*arguments, "--output", str(tmp_path / "by_name")])
     by_flag, by_name = ((tmp_path / name / "words.csv").read_text() for name in ("by_flag", "by_name"))
     assert by_flag == by_name and ",paris," in by_name and "[UNK]" not in by_name
-    with pytest.raises(UserError, match="the tokenizer has 30,522 entries but the encoder embeds"):
+    with pytest.raises(UserError, match=r"the tokenizer has .* but the encoder embeds"):
         explore.main([*arguments, "--tokenizer", "minilm"])
 
 

@@ -13,6 +13,7 @@ from common.errors import UserError, run
 from common.files import write_atomically
 from common.flags import Count, Length, Seed, argument, flag, parse
 from common.hardware import pick_device
+from encoders import max_positions
 from evaluations.latent_types.matching import Match, Movement, matches, movement
 from evaluations.latent_types.page import EXAMPLES, render
 from evaluations.latent_types.typed_corpus import (
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> None:
     other_model, other_tokenizer = load_checkpoint(recipe.b, recipe.tokenizer, device)
     if tokenizer.get_vocab() != other_tokenizer.get_vocab():
         raise UserError(f"{recipe.a} and {recipe.b} have different vocabularies; their tokens cannot be compared")
-    longest = min(m.config.encoder.max_position_embeddings for m in (model, other_model))
+    longest = min(max_positions(m.config.encoder) for m in (model, other_model))
     lines, sentences = draw_sentences(data, tokenizer, min(recipe.max_length, longest), recipe.sentences, recipe.seed)
     a = type_corpus(model, tokenizer, lines, sentences, "typing by A")
     b = type_corpus(other_model, tokenizer, lines, sentences, "typing by B")

@@ -15,6 +15,7 @@ from common.errors import UserError, run
 from common.files import write_atomically
 from common.flags import Count, Length, Seed, flag, parse
 from common.hardware import pick_device
+from encoders import max_positions
 from evaluations.latent_types import tables
 from evaluations.latent_types.agreement import agreement, load_labelled
 from evaluations.latent_types.page import EXAMPLES, curve_pictures, render, typed_runs
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> None:
     model, tokenizer = load_checkpoint(recipe.checkpoint, recipe.tokenizer, pick_device(recipe.device))
     run_directory = run_directory_of(recipe.checkpoint)
     arguments = arguments_of(run_directory)
-    max_length = min(recipe.max_length, model.config.encoder.max_position_embeddings)
+    max_length = min(recipe.max_length, max_positions(model.config.encoder))
     tokens, plain_encoder = None, recipe.plain_encoder or arguments.get("model")
     if recipe.labelled:
         if not plain_encoder:
