@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from common.errors import UserError
 from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, Weight, flag, parse
 
-# For short runs on two cores: MiniLM's MLM head is new and its embeddings were tuned for sentence similarity, so that the
-# heads learn before the encoder does, and the encoder moves little.
+# For short runs on two cores: MiniLM's MLM head is new and its embeddings were tuned for sentence similarity, so that
+# the heads learn before the encoder does, and the encoder moves little.
 MINILM = {
     "learning_rate": 2e-3,
     "encoder_learning_rate": 5e-5,
