@@ -5,7 +5,7 @@ may be one of the ranges below, which are checked once, here.
 """
 
 import dataclasses
-from argparse import SUPPRESS, ArgumentDefaultsHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentDefaultsHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
@@ -108,6 +108,9 @@ def parse(
     class Formatter(ArgumentDefaultsHelpFormatter):
         def _fill_text(self, text: str, width: int, indent: str) -> str:
             return text  # a docstring is laid out already
+
+        def _get_help_string(self, action: Action) -> str | None:
+            return action.help if action.default is None else super()._get_help_string(action)
 
     parser = Parser(cast(Any, kind), description=description, formatter_class=Formatter, allow_abbrev=False)
     if defaults is not None:
