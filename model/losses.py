@@ -128,7 +128,7 @@ def sampled_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: 
     words = torch.cat([own, drawn])
     logits = F.linear(hidden, weight[words], bias[words]).float()  # (N, n + m)
     scale = torch.zeros(len(words), device=logits.device)
-    scale[len(own) :] = math.log((vocabulary - len(own)) / max(1, len(drawn)))
+    scale[len(own) :] = math.log(max(1, vocabulary - len(own)) / max(1, len(drawn)))
     places = torch.searchsorted(own, labels).where(labels != IGNORED, IGNORED)
     total = F.cross_entropy(logits + scale, places, ignore_index=IGNORED, reduction="sum")
     return global_mean(total, (labels != IGNORED).sum())

@@ -28,8 +28,8 @@ with patch("model.latent_typer.gumbel_noise", torch.zeros_like):
 
 
 RECIPE = """
---max_steps 20 --batch_size 8 --max_length 32 --warmup_steps 2 --learning_rate 1e-2 --validation_fraction 0.2
---logging_steps 1 --eval_steps 20 --device cpu --mixed_precision no
+--max_steps 20 --batch_size 8 --max_length 32 --warmup_steps 2 --learning_rate 1e-2 --encoder_learning_rate 1e-3
+--validation_fraction 0.2 --logging_steps 1 --eval_steps 20 --device cpu --mixed_precision no
 """
 
 
@@ -67,15 +67,22 @@ def train(tiny_encoder, sentences, tmp_path):
     return start
 
 
-@pytest.mark.parametrize("flags", [[], ["--gradient_accumulation_steps", "2"]], ids=["plain", "accumulation"])
+FLAGS = {
+    "plain": [],
+    "accumulation": ["--gradient_accumulation_steps", "2"],
+    "a frozen start": ["--frozen_steps", "6", "--lr_schedule", "wsd", "--sparsity_ramp", "0.5"],
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
 def test_two_processes_equal_one(train, flags):
     one, one_weights = train("one", 1, *flags)
     two, two_weights = train("two", 2, *flags)
     assert [line["step"] for line in one] == [line["step"] for line in two] == [0, *range(1, 21), 20]
     assert one[1]["mlm_loss"] - one[20]["mlm_loss"] > 0.1  # it learns, so equal weights say something
     for line_one, line_two in zip(one, two, strict=True):
-        figures = line_one.get("validation", line_one)
-        assert line_two.get("validation", line_two) == pytest.approx(figures, rel=1e-5, abs=1e-6)
+        metrics = line_one.get("validation", line_one)
+        assert line_two.get("validation", line_two) == pytest.approx(metrics, rel=1e-5, abs=1e-6)
     for name, weight in one_weights.items():
         if name.endswith("key.bias"):
             continue  # shifts all scores of a softmax alike: its gradient is rounding, which AdamW scales up

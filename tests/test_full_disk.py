@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Runs, follow_files
+from accelerate import Accelerator
+from run_cases import Runs, follow_files
 
 from common.errors import UserError
-from training.checkpoints import is_finished, newest_intact, remove_unfinished, save_final, save_step
+from runs import MetricsLog, RunDirectory
+from training.checkpoints import damage, newest_intact, save_final, save_step
+from training.log import RunLog
 from training.optimisation import make_optimizer
-from training.records import MetricsLog
 
 
 @pytest.fixture(scope="module")
@@ -52,43 +54,44 @@ def fill(disk: Path, left: int) -> Path:
 # What fails when so much is left: a metrics line, the weights, the tokenizer, the optimiser.
 @pytest.mark.parametrize("left", [0, 100_000, 180_000, 400_000])
 def test_a_disk_that_fills_up(runs, untouched, disk, left):
-    process = runs.start("full", output_dir=disk)
-    runs.until(process, (disk / "full/step-5").exists)
-    os.kill(process.pid, signal.SIGSTOP)
+    process = runs.start("full", output_dir=disk, hold_at=6)
     filler = fill(disk, left)
-    os.kill(process.pid, signal.SIGCONT)
+    runs.let_go()
     status, text = runs.end(process)
     assert status == 2 and "Traceback" not in text, text
     newest = newest_intact(disk / "full", pytest.fail)
     assert f"cannot write into {disk / 'full'}: " in text and f"the checkpoint {newest.name} is untouched" in text
     assert "No space left on device" in text
 
-    status, text = runs("full", "--resume", output_dir=disk)
+    status, text = runs("full", output_dir=disk)
     assert status == 2 and "Traceback" not in text, text
 
     filler.unlink()
     text = runs.complete("full", output_dir=disk)
-    assert f"resuming after {newest.name.replace('-', ' ')}" in text
+    assert f"{disk / 'full'} goes on after {newest.name.replace('-', ' ')}\n" in text
     assert tuple((disk / "full" / file).read_bytes() for file in ("metrics.jsonl", "model.safetensors")) == untouched
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_metrics_on_a_full_disk(disk):
     """TensorBoard's own thread fails too, sooner or later; only one sentence may come of it."""
-    log = MetricsLog(disk, resumed_after=0)
+    hook = threading.excepthook
+    log = RunLog(disk, Accelerator(cpu=True, log_with="tensorboard", project_dir=disk), resumed_after=0)
+    board = log.accelerator.get_tracker("tensorboard", unwrap=True)
     fill(disk, 0)
     with pytest.raises(UserError, match=r"cannot write into .*: .* No space left on device; nothing was saved before"):
         for step in range(10_000):
-            log.board.add_scalar("x", step, step)
-            log.board.flush()
+            board.add_scalar("x", step, step)
+            board.flush()
             log.write(step, {"loss": 1.0})
     with pytest.raises(OSError, match="No space left"):
         for step in range(10_000):
-            log.board.add_scalar("x", step, step)
-            log.board.flush()
+            board.add_scalar("x", step, step)
+            board.flush()
     for thread in threading.enumerate():
         if type(thread).__module__.startswith("tensorboard"):
             thread.join()
+    threading.excepthook = hook
 
 
 def test_too_small_a_disk_is_known_before_the_first_step(runs, disk):
@@ -101,10 +104,7 @@ def test_too_small_a_disk_is_known_before_the_first_step(runs, disk):
 
 def test_a_resumed_run_has_its_own_checkpoints_as_room(runs, disk):
     """Else a run that filled its disk as it was told could never be resumed."""
-    process = runs.start("tight", output_dir=disk)
-    runs.until(process, (disk / "tight/step-10").exists)
-    process.kill()
-    runs.end(process)
+    runs.stopped("tight", output_dir=disk)
     fill(disk, 900_000)  # 1.6 MB are taken in all; two of three checkpoints and nothing else is there
     runs.complete("tight", output_dir=disk)
 
@@ -113,19 +113,16 @@ def test_a_read_only_disk(runs, disk):
     assert runs("fixed", output_dir=disk, max_steps=1)[0] == 0
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for name in ("fixed", "new"):
-        status, text = runs(name, "--resume", output_dir=disk)
+        status, text = runs(name, output_dir=disk)
         assert status == 2 and f"cannot write into {disk / name}: Read-only file system" in text
         assert "Traceback" not in text
 
 
 def test_files_that_may_not_grow(runs, untouched):
     """As a full disk, where nobody is root: the optimiser's file hits the limit."""
-    process = runs.start("limited")
-    runs.until(process, (runs.output / "limited/step-5").exists)
-    process.kill()
-    runs.end(process)
+    runs.stopped("limited", hold_at=6)
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
-    status, text = runs("limited", "--resume", before=limit)
+    status, text = runs("limited", before=limit)
     newest = newest_intact(runs.output / "limited", pytest.fail)
     assert status == 2 and "File too large" in text and f"the checkpoint {newest.name} is untouched" in text
     assert "Traceback" not in text
@@ -139,8 +136,9 @@ def test_files_that_may_not_grow(runs, untouched):
 @pytest.fixture
 def save(tiny_model, tiny_tokenizer, tmp_path):
     """Saves a step, with optimiser state; steps 1 and 2 are there."""
-    optimizer = make_optimizer(tiny_model, 1e-3, 1, 0)
-    tiny_model.mlm_bias.grad = torch.ones_like(tiny_model.mlm_bias)
+    optimizer = make_optimizer(tiny_model, 1e-3, 1e-3, 0)
+    bias = tiny_model.plain.cls.predictions.bias
+    bias.grad = torch.ones_like(bias)
     optimizer.step()
     (tmp_path / "run").mkdir()
 
@@ -181,8 +179,9 @@ def test_death_at_any_moment_of_a_save_leaves_a_checkpoint(save, tmp_path):
         assert not (last == "step-3" and newest.name == "step-2")
         assert (folder / "step-1").exists() or newest.name == "step-3", "pruned before the new one was safe"
         last = newest.name
-        remove_unfinished(folder)
-        save(4, 1, folder)
+        with RunDirectory(folder):  # which removes what was not finished
+            save(4, 1, folder)
+        (folder / ".lock").unlink(missing_ok=True)
         assert sorted(path.name for path in folder.iterdir() if "damaged" not in path.name) == ["step-4"]
     assert last == "step-3"
 
@@ -190,10 +189,10 @@ def test_death_at_any_moment_of_a_save_leaves_a_checkpoint(save, tmp_path):
 def test_death_at_any_moment_of_the_end_is_not_taken_for_the_end(tiny_model, tiny_tokenizer, tmp_path):
     (tmp_path / "run").mkdir()
     for folder in deaths(lambda folder: save_final(folder, tiny_model, tiny_tokenizer), tmp_path / "run", tmp_path):
-        assert is_finished(folder) == (folder / "manifest.json").exists()
-        remove_unfinished(folder)
-        save_final(folder, tiny_model, tiny_tokenizer)
-        assert is_finished(folder)
+        assert (damage(folder) is None) == (folder / "manifest.json").exists()
+        with RunDirectory(folder) as run:
+            save_final(folder, tiny_model, tiny_tokenizer)
+            assert damage(folder) is None and not run.finished
 
 
 def test_death_at_any_moment_of_a_resumption_loses_no_line(tmp_path):

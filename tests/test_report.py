@@ -14,7 +14,8 @@ from transformers import BertConfig, BertTokenizerFast
 
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
-from training.report import MOST_POINTS, read_metrics, thinned, write_curves, write_model_card
+from runs import read_metrics
+from training.report import MOST_POINTS, curves, thinned, write_curves, write_model_card
 
 
 def training_line(step: int, **values: float) -> dict:
@@ -36,7 +37,7 @@ LINES = [
 RECORD = {
     "arguments": {"name": "a|b", "data": "news.txt", "model": "minilm", "num_types": 64, "alpha": 0.05},
     "environment": {"torch": "2.13.0", "commit": "abc"},
-    "corpus_sha256": "f" * 64,
+    "inputs": {"corpus": "f" * 64, "encoder": "e" * 64},
 }
 
 
@@ -45,14 +46,14 @@ def svg_text(path) -> str:
 
 
 def test_metrics_are_read_by_name(tmp_path):
-    training, validation = read_metrics(write_run(tmp_path, LINES) / "metrics.jsonl")
+    training, validation = curves(read_metrics(write_run(tmp_path, LINES)))
     assert training["sparsity_loss"] == [(50, 1.5), (100, 1.25)]
     assert validation == {"mlm_loss": [(100, 6.125)], "bleu": [(100, 0.25)]}
 
 
 def test_a_step_written_twice_counts_once(tmp_path):
     lines = [training_line(1, loss=5.0), training_line(2, loss=4.0), training_line(1, loss=3.0)]
-    training, _ = read_metrics(write_run(tmp_path, lines) / "metrics.jsonl")
+    training, _ = curves(read_metrics(write_run(tmp_path, lines)))
     assert training["loss"] == [(1, 3.0), (2, 4.0)]
 
 
@@ -85,6 +86,11 @@ def test_the_picture_has_a_panel_for_each_curve_there_is(tmp_path):
     for title in ("MLM loss", "temperature", "share of tokens typed", "sparsity loss", "BLEU of reconstructions"):
         assert title in text
     assert "KL loss" not in text and "type perplexity" not in text
+
+
+def test_metrics_of_no_known_name_have_a_panel_too(tmp_path):
+    text = svg_text(write_curves(write_run(tmp_path, [training_line(1, norm_loss=2.0)])))
+    assert "norm_loss" in text and "MLM loss" in text
 
 
 def test_a_long_curve_is_thinned_by_means():
