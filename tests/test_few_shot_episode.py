@@ -13,6 +13,7 @@ from encoders import WordPieces, load_encoder
 from evaluations.few_shot.data import Episode, Sentence
 from evaluations.few_shot.gaussian import contrastive_loss
 from evaluations.few_shot.methods import METHODS, parse_recipe
+from evaluations.few_shot.methods.contrastive import Contrastive
 from evaluations.few_shot.methods.nnshot import label_scores
 from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.run import run_episode
@@ -31,11 +32,12 @@ def method(encoder_folder):
     """A method of the given flags on the encoder, with random heads, always the same."""
 
     def make(*flags):
-        recipe = parse_recipe(["--type", "intra", "--name", "test", "--embedding_dimension", "16", *flags], "")
+        recipe = parse_recipe(["--type", "intra", "--name", "test", *flags], "")
         encoder, tokenizer = load_encoder(str(encoder_folder))
         torch.manual_seed(1)
         made = METHODS[recipe.method](encoder, tokenizer, recipe)
-        made.statistics.copy_(torch.tensor(STATISTICS))
+        if isinstance(made, Contrastive):
+            made.statistics.copy_(torch.tensor(STATISTICS))
         return made.eval()
 
     return make
@@ -145,12 +147,23 @@ def test_finetuning_stops_when_the_loss_rises(method, monkeypatch):
     assert run(method(), 0, episode).losses == [5.0, 4.0, 4.0, 3.0, 3.5]
 
 
-def test_an_episode_does_not_depend_on_what_ran_before(method):
-    model = method()
-    given = list(episodes(3))
-    alone = [run(method(), index, episode) for index, episode in enumerate(given)]
+@pytest.mark.parametrize(
+    "flags", [*(("--method", name) for name in METHODS), ("--method", "tadner", "--transductive")], ids=" ".join
+)
+def test_an_episode_does_not_depend_on_what_ran_before_and_changes_no_weight(method, flags):
+    model = method(*flags)
+    given, trained = list(episodes(3)), weights(model)
+    alone = [run(method(*flags), index, episode) for index, episode in enumerate(given)]
     backwards = [run(model, index, given[index]) for index in (2, 1, 0)][::-1]
     assert backwards == alone
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+
+
+def test_dropout_is_drawn_anew_for_each_index_and_seed(method):
+    model = method()
+    given = list(episodes(1))
+    alone = [run(method(), 0, given[0])]
     assert run(model, 5, given[0]).losses != alone[0].losses  # dropout: another index, another seed
     assert run(method("--seed", "1"), 0, given[0]).losses != alone[0].losses
 
@@ -168,11 +181,11 @@ def test_label_scores_by_hand(method):
     torch.testing.assert_close(scores, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["container", "nnshot", "structshot", "protobert", "proml"])
 def test_known_words_get_their_label(method, name):
-    """A query that repeats the support sentences is tagged as they are, whatever the method."""
+    """A query that repeats the support sentences is tagged as they are; methods that look for spans must learn to."""
     (episode,) = episodes(1)
-    model = method("--method", name, "--max_steps", "3")
+    model = method("--method", name)
     tags = run(model, 0, Episode(episode.support, episode.support)).labels
     right = [
         tag == label
@@ -182,17 +195,27 @@ def test_known_words_get_their_label(method, name):
     assert sum(right) / len(right) > (0.5 if name == "protobert" else 0.95)
 
 
-def test_an_empty_support_set_leaves_everything_untagged(method):
+@pytest.mark.parametrize("name", METHODS)
+def test_an_empty_support_set_leaves_everything_untagged(method, name):
     (episode,) = episodes(1)
     for support in ([], [Sentence([], [])]):
-        outcome = run(method(), 0, Episode(support, episode.query))
+        outcome = run(method("--method", name), 0, Episode(support, episode.query))
         assert outcome.losses == []
         assert outcome.labels == [["O"] * len(s.words) for s in episode.query]
 
 
-def test_sentences_without_words_and_words_beyond_the_limit_are_tagged_o(method):
+@pytest.mark.parametrize("name", METHODS)
+def test_a_support_set_without_entities_and_a_query_without_words(method, name):
     (episode,) = episodes(1)
-    model = method("--max_length", "8")
+    plain = [Sentence(["word1", "word2"], ["O", "O"])]
+    assert run(method("--method", name), 0, Episode(plain, plain)).labels == [["O", "O"]]
+    assert run(method("--method", name), 0, Episode(episode.support, [Sentence([], [])])).labels == [[]]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_sentences_without_words_and_words_beyond_the_limit_are_tagged_o(method, name):
+    (episode,) = episodes(1)
+    model = method("--method", name, "--max_length", "8")
     query = [Sentence([], []), episode.query[0], Sentence(["word1"] * 20, ["O"] * 20)]
     support = [*episode.support, Sentence(["word1"] * 20, ["O"] * 20)]
     outcome = run(model, 0, Episode(support, query))
@@ -201,8 +224,9 @@ def test_sentences_without_words_and_words_beyond_the_limit_are_tagged_o(method)
     assert model.words.cut == sum(max(0, len(s.words) - 6) for s in [*support, *query])
 
 
-def test_saved_methods_load_as_they_were(method, tmp_path):
-    model = method()
+@pytest.mark.parametrize("name", ["container", "proml", "tadner", "readout"])
+def test_saved_methods_load_as_they_were(method, tmp_path, name):
+    model = method("--method", name)
     model.save(tmp_path)
     loaded = type(model).load(tmp_path, model.recipe)
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())

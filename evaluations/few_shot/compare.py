@@ -31,11 +31,17 @@ def main(argv: list[str]) -> None:
         for folders in (recipe.run_a, recipe.run_b)
     ]
     check(sides[0] | sides[1])
+    for folders, side in zip((recipe.run_a, recipe.run_b), sides, strict=True):
+        if len({one.method for one in side.values()}) > 1:
+            raise UserError(f"{folders}: runs of different methods cannot be summed")
+    methods = [next(iter(side.values())) for side in sides]
     a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
     types_a, types_b = (per_type(list(side.values()), recipe.scoring) for side in sides)
     result = {
         "a": recipe.run_a,
         "b": recipe.run_b,
+        "methods": [one.method for one in methods],
+        "label_names": [one.reads_label_names for one in methods],
         "episodes": len(a),
         "scoring": recipe.scoring,
         "all": differences(a, b),
@@ -48,39 +54,55 @@ def main(argv: list[str]) -> None:
         write_atomically(recipe.output.with_suffix(".svg"), svg(figure))
     else:
         figure.savefig(recipe.output.with_suffix(".png"))
-    print(f"A: {recipe.run_a}\nB: {recipe.run_b}\n{len(a)} episodes, {recipe.scoring} scoring\n")
+    for side, name, one in zip("AB", (recipe.run_a, recipe.run_b), methods, strict=True):
+        print(f"{side}: {name} ({one.method}, {'reads' if one.reads_label_names else 'does not read'} label names)")
+    if methods[0].reads_label_names != methods[1].reads_label_names:
+        print("Only one of them reads label names: the settings differ, and the difference is not the method's alone.")
+    print(f"{len(a)} episodes, {recipe.scoring} scoring\n")
     print("| | F1 A | F1 B | B - A | 95% interval | p |\n|---|---:|---:|---:|---:|---:|")
     for kind, row in {"all": result["all"], **result["types"]}.items():
         f1 = f"{row['f1_a']:.2f} | {row['f1_b']:.2f} | {row['difference']:+.2f}"
         print(f"| {kind} | {f1} | {row['low']:+.2f} to {row['high']:+.2f} | {row['p_value']:.4f} |")
 
 
-def conditions(made: dict[str, Any]) -> dict[str, Any]:
-    """What a run was made with, by name, but for the encoder and the seed."""
+SHARED = ("--type", "--way", "--shot", "--max_length")  # arguments that runs of any two methods must have in common
+
+
+def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
+    """What a run was made with, by name, but for the seed and, where the runs are of one method, the encoder.
+
+    Args:
+        one_method: whether all runs are of one method; methods have flags and source training of their own.
+    """
     training = made["inputs"]["training"]
     named = {f"--{name}": value for name, value in made["arguments"].items()}
-    named |= {f"data {name}": made["inputs"].get(name) for name in ("episodes", "labels", "version")}
     named |= {f"source training --{name}": value for name, value in training["arguments"].items()}
+    if not one_method:
+        named = {name: value for name, value in named.items() if name in SHARED}
+        named["encoder"] = training["inputs"].get("encoder")
+    named |= {f"data {name}": made["inputs"].get(name) for name in ("episodes", "labels", "version")}
     named |= {f"source training data {name}": training["inputs"].get(name) for name in ("train", "labels", "version")}
+    named |= {name: made["inputs"][name] for name in ("label_names",) if name in made["inputs"]}
     return {name: value for name, value in named.items() if not name.endswith("--seed")}
 
 
 def check(runs: dict[str, Run]) -> None:
-    """Refuse runs that differ in more than the encoder and the seed.
+    """Refuse runs that differ in more than the seed and either the encoder or the method.
 
     Raises:
         UserError: naming the first difference in the arguments or data (of the episodes or of source training)
             or in the episodes.
     """
     (first_folder, first), *others = runs.items()
-    mine = conditions(first.made)
+    one_method = len({one.method for one in runs.values()}) == 1
+    mine = conditions(first.made, one_method)
     for folder, other in others:
-        theirs = conditions(other.made)
+        theirs = conditions(other.made, one_method)
         for name, value in mine.items():
             if name in theirs and theirs[name] != value:
                 raise UserError(
                     f"{first_folder} and {folder} differ in {name} ({value}, {theirs[name]}); "
-                    "only runs that differ in the encoder can be compared"
+                    f"only runs that differ in the {'encoder' if one_method else 'method'} can be compared"
                 )
         if first.records.keys() != other.records.keys():
             raise UserError(

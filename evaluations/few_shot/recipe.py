@@ -28,11 +28,7 @@ class Recipe:
     seed: Seed = flag(0, "of the new heads, the order of the data and dropout")
     resume: bool = flag(True, "go on with the episodes that the directory holds; --no_resume refuses it")
 
-    learning_rate: LearningRate = flag(1e-4, "of the new heads")
-    encoder_learning_rate: LearningRate = flag(1e-5, "of the encoder")
-    dropout: Share = flag(0.1, "in the encoder and before the heads, while training")
     max_length: Length = flag(128, "word pieces per sentence, [CLS] and [SEP] included")
-    epochs: CountOrZero = flag(1, "of source training; 0: the encoder as it is")
     batch_size: Count = flag(32, "sentences per step of source training")
 
     episodes: Count = flag(500, "number of test episodes, from the first")
@@ -45,7 +41,7 @@ class Recipe:
     FREE: ClassVar[frozenset[str]] = frozenset(
         {"name", "model", "data", "output", "device", "resume", "episodes", "processes", "scoring", "predictions"}
     )
-    OF_SOURCE: ClassVar[frozenset[str]] = frozenset({"epochs", "batch_size"})  # touch source training alone
+    OF_SOURCE: ClassVar[frozenset[str]] = frozenset({"batch_size"})  # touch source training alone
     OF_EPISODES: ClassVar[frozenset[str]] = frozenset({"way", "shot", "method", "threads"})  # touch the episodes alone
 
     @property
@@ -67,3 +63,15 @@ class Recipe:
     def episode_arguments(self) -> dict[str, Any]:
         """The arguments that decide, with the trained weights, what an episode gives."""
         return {name: value for name, value in asdict(self).items() if name not in self.FREE | self.OF_SOURCE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRecipe(Recipe):
+    """What the methods that train the encoder have besides."""
+
+    learning_rate: LearningRate = flag(1e-4, "of the new heads")
+    encoder_learning_rate: LearningRate = flag(1e-5, "of the encoder")
+    dropout: Share = flag(0.1, "in the encoder and before the heads, while training")
+    epochs: CountOrZero = flag(1, "of source training; 0: the encoder as it is")
+
+    OF_SOURCE: ClassVar = Recipe.OF_SOURCE | {"epochs"}

@@ -11,11 +11,13 @@ import numpy as np
 from common.errors import UserError
 from common.files import write_atomically
 from common.flags import Count, CountOrZero, flag
+from evaluations.few_shot.methods import METHODS
+from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.scores import SCORINGS, total
 from runs import read_record
 from runs.directory import FINISHED
 
-__all__ = ["FINISHED", "EpisodeLog", "Run", "Selection", "counts", "read_run"]
+__all__ = ["FINISHED", "EpisodeLog", "Run", "Selection", "accuracies", "counts", "read_run"]
 
 
 class EpisodeLog:
@@ -64,6 +66,16 @@ class Run(NamedTuple):
     made: dict[str, Any]  # `arguments`, and `inputs`: the data's, and those of source training under `training`
     records: dict[int, dict[str, Any]]
 
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.made["arguments"].get("method", Recipe.method)
+
+    @property
+    def reads_label_names(self) -> bool:
+        """Whether its method does, which makes it another setting."""
+        return METHODS[self.method].READS_LABEL_NAMES
+
     def counts(self, scoring: str) -> np.ndarray:
         """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
         return counts(self.records, scoring)
@@ -96,6 +108,13 @@ def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) 
 def counts(records: dict[int, dict[str, Any]], scoring: str) -> np.ndarray:
     """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
     return np.array([total(records[index][scoring]) for index in sorted(records)]).reshape(-1, 3)
+
+
+def accuracies(records: dict[int, dict[str, Any]]) -> dict[str, float]:
+    """In percent, what the method measured besides the tags, by name."""
+    measured = [record["measured"] for record in records.values() if "measured" in record]
+    sums = {name: np.sum([one[name] for one in measured], axis=0) for name in (measured[0] if measured else ())}
+    return {name: float(100 * right / max(1, number)) for name, (right, number) in sums.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

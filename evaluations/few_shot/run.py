@@ -20,7 +20,7 @@ from evaluations.bootstrap import f1_interval, micro_prf
 from evaluations.few_shot.data import Episode, Split, identity, read_episodes, read_labels
 from evaluations.few_shot.methods import METHODS, Method, parse_recipe
 from evaluations.few_shot.recipe import Recipe
-from evaluations.few_shot.records import FINISHED, EpisodeLog, counts
+from evaluations.few_shot.records import FINISHED, EpisodeLog, accuracies, counts
 from evaluations.few_shot.scores import SCORINGS, entity_counts
 from runs import RunDirectory, read_record, read_summary
 from runs.directory import disk_errors
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     episodes = list(islice(read_episodes(split.episodes(recipe.way, recipe.shot), set(labels)), recipe.episodes))
     log = EpisodeLog(folder / "episodes.jsonl")
     with RunDirectory(folder) if rank == 0 else nullcontext() as directory:
-        todo = [prepare(directory, split, recipe, log, len(episodes)) if directory else []]
+        todo = [prepare(directory, split, recipe, labels, log, len(episodes)) if directory else []]
         if launched > 1:
             distributed.broadcast_object_list(todo)
         shares = [
@@ -55,19 +55,23 @@ def main(argv: list[str]) -> None:
             finish(directory, log, recipe, len(episodes))
 
 
-def prepare(directory: RunDirectory, split: Split, recipe: Recipe, log: EpisodeLog, number: int) -> list[int]:
+def prepare(
+    directory: RunDirectory, split: Split, recipe: Recipe, labels: list[str], log: EpisodeLog, number: int
+) -> list[int]:
     """Record what the run is made with, or check it against an earlier start's; returns the missing episodes.
 
     Raises:
         UserError: there is no source training, or the run was begun with another recipe, data or weights.
     """
-    source = METHODS[recipe.method].source_folder(recipe)
+    kind = METHODS[recipe.method]
+    source = kind.source_folder(recipe)
     if not (source / FINISHED).exists():
         raise UserError(
             f"{source} holds no finished source training; train first: python -m evaluations.few_shot.train, "
             "or exec_container.sh"
         )
     inputs = identity(split, episodes=split.episodes(recipe.way, recipe.shot), labels=split.labels("test"))
+    inputs |= kind.inputs(recipe, labels)
     trained = read_record(source)
     inputs |= {"source": read_summary(source)["weights"], "training": {k: trained[k] for k in ("arguments", "inputs")}}
     directory.begin(recipe.episode_arguments, inputs, free=frozenset({"training"}), resume=recipe.resume)
@@ -115,6 +119,7 @@ def run_share(
         record = {"index": index, **{scoring: entity_counts(gold, outcome.labels, scoring) for scoring in SCORINGS}}
         record |= {"steps": len(outcome.losses), "unknown_words": words.unknown - unknown, "cut_words": words.cut - cut}
         record["empty_support"] = int(not any(sentence.words for sentence in episode.support))
+        record |= {"measured": outcome.measured} if outcome.measured else {}
         if recipe.predictions:
             record["predictions"] = outcome.labels
         with disk_errors(log.path.parent):
@@ -135,10 +140,11 @@ def device_of(recipe: Recipe, rank: int) -> torch.device:
 
 
 class Outcome(NamedTuple):
-    """The labels of the query sentences' words, and the loss before each fine-tuning step."""
+    """The labels of the query's words, the loss before each fine-tuning step, and the counts of `Method.measure`."""
 
     labels: list[list[str]]
     losses: list[float]
+    measured: dict[str, list[int]]
 
 
 def run_episode(method: Method, index: int, episode: Episode, labels: list[str]) -> Outcome:
@@ -149,13 +155,15 @@ def run_episode(method: Method, index: int, episode: Episode, labels: list[str])
     """
     torch.manual_seed(seed_of(method.recipe.seed, index))
     losses: list[float] = []
+    measured: dict[str, list[int]] = {}
     tags: list[list[str]] = [[] for _ in episode.query]
     if any(sentence.words for sentence in episode.support):
         losses = method.fit(episode.support, labels)
         tags = method.tag([sentence.words for sentence in episode.query])
+        measured = method.measure(episode.query)
         method.restore()
     padded = [found + ["O"] * (len(s.words) - len(found)) for found, s in zip(tags, episode.query, strict=True)]
-    return Outcome(padded, losses)
+    return Outcome(padded, losses, measured)
 
 
 def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int) -> None:
@@ -175,6 +183,7 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
         table = counts(records, scoring)
         summary[scoring] = dict(zip(("precision", "recall", "f1"), micro_prf(table.sum(0)).tolist(), strict=True))
         summary[scoring]["interval"] = f1_interval(table)
+    summary |= accuracies(records)
     directory.finish(summary)
     scores = summary[recipe.scoring]
     print(
@@ -182,6 +191,7 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
         f"precision {scores['precision']:.2f}, recall {scores['recall']:.2f}, F1 {scores['f1']:.2f} "
         f"(95% interval {scores['interval'][0]:.2f} to {scores['interval'][1]:.2f}), "
         f"{summary['seconds'] / len(records):.2f} s and {summary['steps'] / len(records):.1f} steps per episode"
+        + "".join(f", {name} accuracy {accuracy:.2f}" for name, accuracy in accuracies(records).items())
     )
 
 

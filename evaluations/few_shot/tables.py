@@ -3,25 +3,32 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from common.errors import UserError, run
 from common.flags import argument, flag, parse
-from evaluations.bootstrap import f1_interval, micro_prf
+from evaluations.bootstrap import f1_interval, micro_prf, paired_difference
 from evaluations.few_shot.data import TYPES
 from evaluations.few_shot.recipe import PLACE
-from evaluations.few_shot.records import FINISHED, Run, Selection, read_run
+from evaluations.few_shot.records import FINISHED, Run, Selection, accuracies, read_run
 
-# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5
+# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5, by whether label names are read
 PUBLISHED = {
-    "CONTaiNER, BERT-base": {"intra": (40.43, 53.70, 33.84, 47.49), "inter": (55.95, 61.83, 48.35, 57.12)},
-    "CONTaiNER, BERT-SparseLT": {"intra": (47.20, 59.67, 40.48, 53.04), "inter": (57.14, 66.17, 52.75, 62.43)},
-    "TadNER": {"intra": (60.78, 67.94, 55.44, 60.87), "inter": (64.83, 72.12, 64.06, 69.94)},
-    "NuNER": {"intra": (62.48, 69.16, 57.63, 62.99), "inter": (67.37, 73.50, 66.54, 71.04)},
+    False: {
+        "CONTaiNER, BERT-base": {"intra": (40.43, 53.70, 33.84, 47.49), "inter": (55.95, 61.83, 48.35, 57.12)},
+        "CONTaiNER, BERT-SparseLT": {"intra": (47.20, 59.67, 40.48, 53.04), "inter": (57.14, 66.17, 52.75, 62.43)},
+    },
+    True: {
+        "TadNER": {"intra": (60.78, 67.94, 55.44, 60.87), "inter": (64.83, 72.12, 64.06, 69.94)},
+        "NuNER": {"intra": (62.48, 69.16, 57.63, 62.99), "inter": (67.37, 73.50, 66.54, 71.04)},
+    },
 }
 COLUMN = {(5, 1): 0, (5, 5): 1, (10, 1): 2, (10, 5): 3}
 DIFFERENCES = """\
 Published rows: 5,000 episodes, the published training split and scorer (compare them with --scoring published).
 BERT-base: Few-NERD's first release of the episodes, learning rate 5e-5 for everything. BERT-SparseLT: the later
-release, 1e-4 (encoder 1e-5). The two differ in more than the encoder. TadNER (2023), NuNER (2024): other methods."""
+release, 1e-4 (encoder 1e-5). The two differ in more than the encoder. TadNER (2023): the public code normalises over
+all query spans and tags with dropout, as `-transductive` does here. NuNER (2024): its encoder under TadNER."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,36 +49,60 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{recipe.output} holds no run of the name {recipe.name}")
     finished = [folder for folder in folders if (folder / FINISHED).exists()]
     runs = {folder: read_run(folder, recipe.skip_episodes, recipe.episodes) for folder in finished}
-    print(
-        f"| setting | episodes | precision | recall | F1 ({recipe.scoring}) | 95% interval | "
-        + " | ".join(PUBLISHED)
-        + " |"
-    )
-    print("|---|" + "---:|" * (5 + len(PUBLISHED)))
+    titles = {False: "Methods that do not read label names", True: "Methods that read label names, another setting"}
+    for reads, title in titles.items():
+        chosen = {folder: result for folder, result in runs.items() if result.reads_label_names == reads}
+        if chosen:
+            print(f"{title}\n")
+            print("\n".join(table(chosen, runs, recipe.scoring, PUBLISHED[reads])) + "\n")
     for folder, result in runs.items():
-        print(row(folder, result, recipe.scoring))
-    for folder, result in runs.items():
-        print(f"\n{setting(folder)}, F1 per type (gold entities): {per_type(result, recipe.scoring)}")
+        for name, accuracy in accuracies(result.records).items():
+            print(f"{setting(folder)}: {name} accuracy {accuracy:.2f}")
+        print(f"{setting(folder)}, F1 per type (gold entities): {per_type(result, recipe.scoring)}")
         inputs = result.made["inputs"]
-        print(f"data version {inputs['version'] or 'not recorded'}, episodes sha256 {inputs['episodes']}")
+        print(f"data version {inputs['version'] or 'not recorded'}, episodes sha256 {inputs['episodes']}\n")
     for folder in sorted(set(folders) - set(finished)):
-        print(f"\n{setting(folder)} is not finished")
-    print(f"\n{DIFFERENCES}")
+        print(f"{setting(folder)} is not finished\n")
+    print(DIFFERENCES)
 
 
 def setting(folder: Path) -> str:
     return f"{folder.parent.parent.name} {folder.name}"
 
 
-def row(folder: Path, result: Run, scoring: str) -> str:
-    """The row of a setting."""
-    counts = result.counts(scoring)
-    precision, recall, f1 = micro_prf(counts.sum(0))
-    low, high = f1_interval(counts)
-    made = result.made["arguments"]
-    published = [rows[made["type"]][COLUMN[made["way"], made["shot"]]] for rows in PUBLISHED.values()]
-    numbers = [f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}", f"{low:.2f} to {high:.2f}"]
-    return " | ".join([f"| {setting(folder)}", str(len(counts)), *numbers, *(f"{f:.2f}" for f in published)]) + " |"
+def table(
+    chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, published: dict[str, dict[str, tuple[float, ...]]]
+) -> list[str]:
+    """A head and the row of each chosen setting; CONTaiNER's are among all `runs`."""
+    head = [
+        "setting",
+        "episodes",
+        "precision",
+        "recall",
+        f"F1 ({scoring})",
+        "95% interval",
+        "- CONTaiNER",
+        "s / episode",
+    ]
+    lines = [[*head, *published], ["---", *["---:"] * (len(head) - 1 + len(published))]]
+    for folder, result in chosen.items():
+        made, counts = result.made["arguments"], result.counts(scoring)
+        precision, recall, f1 = micro_prf(counts.sum(0))
+        low, high = f1_interval(counts)
+        container = runs.get(folder.with_name(f"{made['way']}-{made['shot']}"))
+        seconds = np.mean([record["seconds"] for record in result.records.values()])
+        lines.append([setting(folder), str(len(counts)), f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}"])
+        lines[-1] += [f"{low:.2f} to {high:.2f}", against(container, result, scoring), f"{seconds:.2f}"]
+        lines[-1] += [f"{rows[made['type']][COLUMN[made['way'], made['shot']]]:.2f}" for rows in published.values()]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def against(container: Run | None, result: Run, scoring: str) -> str:
+    """The paired difference of F1 to CONTaiNER's run of the same setting, where it has the same episodes."""
+    if container is None or container is result or container.records.keys() != result.records.keys():
+        return ""
+    difference = paired_difference(container.counts(scoring), result.counts(scoring))
+    return f"{difference['difference']:+.2f} ({difference['low']:+.2f} to {difference['high']:+.2f})"
 
 
 def per_type(result: Run, scoring: str) -> str:

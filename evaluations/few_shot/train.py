@@ -26,13 +26,14 @@ def main(argv: list[str]) -> None:
         "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
         **identity(split, train=split.train, labels=split.labels("train")),
     }
+    labels = read_labels(split.labels("train"))
+    inputs |= kind.inputs(recipe, labels)
     folder = kind.source_folder(recipe)
     with RunDirectory(folder) as directory:
         directory.begin(recipe.source_arguments, inputs, free=frozenset(), resume=True)
         if directory.finished:
             print(f"{folder} is finished; nothing to do")
             return
-        labels = read_labels(split.labels("train"))
         sentences = list(read_columns(split.train, set(labels)))
         torch.manual_seed(recipe.seed)
         method = kind(encoder, tokenizer, recipe).to(device)

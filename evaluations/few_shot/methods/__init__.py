@@ -6,8 +6,11 @@ from common.flags import parse
 from evaluations.few_shot.methods.base import Method
 from evaluations.few_shot.methods.container import Container
 from evaluations.few_shot.methods.nnshot import NNShot
+from evaluations.few_shot.methods.proml import ProML
 from evaluations.few_shot.methods.protobert import ProtoBERT
+from evaluations.few_shot.methods.readout import Readout
 from evaluations.few_shot.methods.structshot import StructShot
+from evaluations.few_shot.methods.tadner import TadNER
 from evaluations.few_shot.recipe import Recipe
 
 METHODS: dict[str, type[Method]] = {
@@ -15,6 +18,9 @@ METHODS: dict[str, type[Method]] = {
     "nnshot": NNShot,
     "structshot": StructShot,
     "protobert": ProtoBERT,
+    "proml": ProML,
+    "tadner": TadNER,
+    "readout": Readout,
 }
 
 

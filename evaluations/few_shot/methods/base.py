@@ -1,20 +1,23 @@
 """What every few-shot method has: an encoder, and four things that it must be able to do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from encoders import Encoded, PackedSentences, WordPieces, encode, load_encoder, pack_sentences, quiet
 from evaluations.few_shot.data import Sentence
-from evaluations.few_shot.recipe import Recipe
+from evaluations.few_shot.recipe import Recipe, TrainedRecipe
 
 HEADS = "heads.safetensors"
+Batch = TypeVar("Batch")
 
 
 class Method(nn.Module, ABC):
@@ -23,18 +26,18 @@ class Method(nn.Module, ABC):
     A subclass says how it does each, and names its flags (`RECIPE`) and its way of source training (`SOURCE`): methods
     of one name share the weights. All parameters and buffers are saved and loaded; no other state outlives an episode.
     Dropout is the recipe's in train mode, and none in eval mode, in which episodes begin and end.
+
+    `READS_LABEL_NAMES`: whether the words of a label tell the method something, which is another setting.
     """
 
     RECIPE: ClassVar[type[Recipe]] = Recipe
     SOURCE: ClassVar[str]
+    READS_LABEL_NAMES: ClassVar[bool] = False
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe):
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
         self.words = WordPieces(tokenizer, recipe.max_length)
-        for module in encoder.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = recipe.dropout
 
     @abstractmethod
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
@@ -60,24 +63,70 @@ class Method(nn.Module, ABC):
     def restore(self) -> None:
         """Take back what `fit` changed in the weights."""
 
+    def measure(self, query: Sequence[Sentence]) -> dict[str, list[int]]:
+        """What is worth counting besides the tags, after `tag` of these sentences: by name, how many were right, of
+        how many."""
+        return {}
+
+    @classmethod
+    def inputs(cls, recipe: Recipe, labels: list[str]) -> dict[str, str]:
+        """Hashes, by name, of what the method reads besides the sentences with these labels."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         return self.encoder.device
 
     def pack(self, sentences: Sequence[Encoded]) -> PackedSentences:
-        """Sentences in rows of at most `max_length` word pieces."""
-        return pack_sentences(sentences, self.encoder.config.pad_token_id, self.recipe.max_length, self.device)
+        """Sentences in rows of at most `max_length` word pieces, or as many as the longest has."""
+        width = max(self.recipe.max_length, *(len(sentence.ids) for sentence in sentences))
+        return pack_sentences(sentences, self.encoder.config.pad_token_id, width, self.device)
 
-    def hidden(self, packed: PackedSentences, embedded: Tensor | None = None) -> Tensor:
+    def hidden(
+        self,
+        packed: PackedSentences,
+        embedded: Tensor | None = None,
+        encoder: PreTrainedModel | None = None,
+        layers: int = 1,
+    ) -> Tensor:
         """Last hidden states of the words' first pieces, (n, D), in the sentences' order.
 
         Args:
             embedded: (R, W, D) word embeddings to use in place of those of `packed.input_ids`.
+            encoder: another than the method's first.
+            layers: how many of the last layers' states are averaged.
         """
         ids = packed.input_ids if embedded is None else None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision == "bf16"):
-            states = encode(self.encoder, packed.attention_mask, ids, embedded)
-        return states.last_hidden_state.flatten(0, 1)[packed.first].float()
+            output = encode(
+                encoder or self.encoder, packed.attention_mask, ids, embedded, output_hidden_states=layers > 1
+            )
+        states = [output.last_hidden_state] if layers == 1 else output.hidden_states[-layers:]
+        return torch.stack([state.flatten(0, 1)[packed.first].float() for state in states]).mean(0)
+
+    def train_in_steps(
+        self,
+        batches: Sequence[Batch],
+        loss: Callable[[Batch], Tensor],
+        optimizer: torch.optim.Optimizer,
+        what: str = "source training",
+        decay: bool = False,
+    ) -> None:
+        """A step for each batch, under a progress bar; with `decay` the learning rates fall linearly towards 0."""
+        share = LambdaLR(optimizer, lambda number: 1 - number / max(1, len(batches)) if decay else 1.0)
+        self.train()
+        bar = tqdm(batches, desc=what, unit="step")
+        for batch in bar:
+            value = loss(batch)
+            step(optimizer, value)
+            share.step()
+            bar.set_postfix_str(f"loss {value.item():.3f}", refresh=False)
+        self.eval()
+
+    def random_batches(self, number: int, epochs: int) -> list[list[int]]:
+        """`epochs` over the numbers of so many sentences, each in an order of its own, `batch_size` at a time."""
+        orders = [torch.randperm(number).split(self.recipe.batch_size) for _ in range(epochs)]
+        return [batch.tolist() for order in orders for batch in order]
 
     def save(self, folder: Path) -> None:
         """Write the encoder with its tokenizer, and the other tensors."""
@@ -95,7 +144,16 @@ class Method(nn.Module, ABC):
         return method.eval()
 
 
-def make_optimizer(encoder: Iterable[nn.Parameter], heads: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def set_dropout(encoder: PreTrainedModel, probability: float) -> None:
+    """Give every dropout of an encoder this probability."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
+def make_optimizer(
+    encoder: Iterable[nn.Parameter], heads: Iterable[nn.Parameter], recipe: TrainedRecipe
+) -> torch.optim.AdamW:
     """AdamW without weight decay, the heads at `learning_rate`, the encoder at `encoder_learning_rate`."""
     groups = [{"params": heads, "lr": recipe.learning_rate}, {"params": encoder, "lr": recipe.encoder_learning_rate}]
     return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)

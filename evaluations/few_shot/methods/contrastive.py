@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.flags import Count, CountOrZero, Weight, flag
@@ -14,13 +13,13 @@ from encoders import Encoded, PackedSentences
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.gaussian import DISTANCES, GaussianHeads, contrastive_loss
-from evaluations.few_shot.methods.base import Method, make_optimizer, step
-from evaluations.few_shot.recipe import Recipe
+from evaluations.few_shot.methods.base import Method, make_optimizer, set_dropout
+from evaluations.few_shot.recipe import TrainedRecipe
 from evaluations.few_shot.viterbi import STATISTICS, transition_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveRecipe(Recipe):
+class ContrastiveRecipe(TrainedRecipe):
     """The flags of CONTaiNER and its baselines."""
 
     embedding_dimension: Count = flag(128, "of the Gaussians")
@@ -29,8 +28,8 @@ class ContrastiveRecipe(Recipe):
     temp_trans: Weight = flag(0.01, "power of the transition probabilities")
     max_steps: CountOrZero = flag(100, "fine-tuning steps at most, should the loss never rise")
 
-    OF_SOURCE: ClassVar = Recipe.OF_SOURCE | {"embedding_dimension"}
-    OF_EPISODES: ClassVar = Recipe.OF_EPISODES | {"no_viterbi", "temp_trans", "max_steps"}
+    OF_SOURCE: ClassVar = TrainedRecipe.OF_SOURCE | {"embedding_dimension"}
+    OF_EPISODES: ClassVar = TrainedRecipe.OF_EPISODES | {"no_viterbi", "temp_trans", "max_steps"}
 
     @property
     def setting(self) -> str:
@@ -50,6 +49,7 @@ class Contrastive(Method):
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: ContrastiveRecipe):
         super().__init__(encoder, tokenizer, recipe)
+        set_dropout(encoder, recipe.dropout)
         self.dropout = Dropout(recipe.dropout)
         self.heads = GaussianHeads(encoder.config.hidden_size, recipe.embedding_dimension)
         self.register_buffer("statistics", torch.zeros(len(STATISTICS), dtype=torch.float64))
@@ -67,15 +67,12 @@ class Contrastive(Method):
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
         """`epochs` over the sentences in random order, a step for each `batch_size` of them."""
         encoded = [self.words.encode(sentence.words) for sentence in sentences]
-        order = [torch.randperm(len(sentences)).split(self.recipe.batch_size) for _ in range(self.recipe.epochs)]
-        optimizer = make_optimizer(self.encoder.parameters(), self.heads.parameters(), self.recipe)
-        self.train()
-        bar = tqdm([batch.tolist() for epoch in order for batch in epoch], desc="source training", unit="step")
-        for batch in bar:
+
+        def loss(batch: list[int]) -> Tensor:
             chosen = [encoded[i] for i in batch]
-            loss = self.loss(self.pack(chosen), self.label_ids([sentences[i] for i in batch], chosen, labels))
-            step(optimizer, loss)
-            bar.set_postfix_str(f"loss {loss.item():.3f}", refresh=False)
-        self.eval()
+            return self.loss(self.pack(chosen), self.label_ids([sentences[i] for i in batch], chosen, labels))
+
+        optimizer = make_optimizer(self.encoder.parameters(), self.heads.parameters(), self.recipe)
+        self.train_in_steps(self.random_batches(len(sentences), self.recipe.epochs), loss, optimizer)
         statistics = transition_statistics(sentence.labels for sentence in sentences)
         self.statistics.copy_(torch.tensor(statistics, dtype=torch.float64))

@@ -14,7 +14,7 @@ class StructShot(NNShot):
     """With `no_viterbi` it is NNShot."""
 
     def decode(self, scores: Tensor, lengths: list[int]) -> Sequence[Tensor]:
-        if self.recipe.no_viterbi:
+        if self.recipe.no_viterbi or not any(lengths):
             return super().decode(scores, lengths)
         transitions = log_transitions(self.statistics.tolist(), len(self.labels) - 1, self.recipe.temp_trans)
         emissions = pad_sequence(list(scores.log_softmax(1).split(lengths)), batch_first=True)  # (S, T, Y)

@@ -1,0 +1,72 @@
+"""Fine-tuning on a support set, which is taken back after the episode."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from encoders import PackedSentences
+from evaluations.few_shot.methods.base import make_optimizer, step
+from evaluations.few_shot.recipe import TrainedRecipe
+
+
+class FineTuning:
+    """Changes the weights of an encoder and its heads in place; `restore` copies the trained ones back.
+
+    Of the word embeddings only the rows of the support set's pieces take part: without weight decay the others
+    would not change.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, heads: Sequence[nn.Parameter], recipe: TrainedRecipe):
+        layer: Any = encoder.get_input_embeddings()
+        self.embeddings: nn.Parameter = layer.weight  # (V, D)
+        self.encoder = [p for p in encoder.parameters() if p is not self.embeddings]
+        self.heads, self.recipe = list(heads), recipe
+        self.trained = [p.detach().clone() for p in [*self.encoder, *self.heads]]
+        self.touched: tuple[Tensor, Tensor] | None = None  # word ids and their trained embeddings
+
+    def run(
+        self,
+        packed: PackedSentences,
+        loss: Callable[[Tensor], Tensor],
+        stop: Callable[[list[float]], bool],
+        max_steps: int,
+    ) -> list[float]:
+        """Fine-tune, the support set being one batch, until `stop`.
+
+        Args:
+            packed: the support set.
+            loss: (R, W, D) word embeddings of `packed.input_ids` -> scalar.
+            stop: whether to end after these losses, without an update for the last.
+            max_steps: updates at most.
+
+        Returns:
+            the loss before each update, and the one that ended it.
+        """
+        self.embeddings.requires_grad_(False)
+        ids, inverse = packed.input_ids.unique(return_inverse=True)  # (v,), (R, W)
+        rows = nn.Parameter(self.embeddings[ids])  # (v, D)
+        self.touched = ids, rows.detach().clone()
+        optimizer = make_optimizer([*self.encoder, rows], self.heads, self.recipe)
+        losses: list[float] = []
+        while len(losses) < max_steps:
+            value = loss(F.embedding(inverse, rows))
+            losses.append(value.item())
+            if stop(losses):
+                break
+            step(optimizer, value)
+        with torch.no_grad():
+            self.embeddings[ids] = rows
+        return losses
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the trained weights back."""
+        if self.touched is not None:
+            for parameter, trained in zip([*self.encoder, *self.heads], self.trained, strict=True):
+                parameter.copy_(trained)
+            self.embeddings[self.touched[0]] = self.touched[1]
+            self.touched = None

@@ -1,0 +1,79 @@
+"""The words that stand for a type, for the methods that read label names: one table, which a file may override."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from common.errors import UserError
+from common.flags import flag
+from common.text import RECORD_ENDS, read_lines
+from evaluations.few_shot.methods.base import Method
+from evaluations.few_shot.recipe import TrainedRecipe
+
+TABLE = Path(__file__).with_name("label_names.tsv")  # Few-NERD's 66 types
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamesRecipe(TrainedRecipe):
+    """The flag of every method that reads label names."""
+
+    label_names: Path | None = flag(None, "label<TAB>words, a line each, instead of those of the built-in table")
+
+    FREE: ClassVar = TrainedRecipe.FREE | {"label_names"}
+
+
+def names_of(labels: Iterable[str], path: Path | None = None) -> dict[str, list[str]]:
+    """The words of each label but `O`: those of the file `path`, else of the table, else the label's own, which are its
+    parts at `-` and `_`, lower-cased.
+
+    Raises:
+        UserError: a file cannot be read, or a line is malformed.
+    """
+    known = read_label_names(TABLE) | (read_label_names(path) if path else {})
+    return {label: known.get(label) or own_words(label) for label in labels if label != "O"}
+
+
+def own_words(label: str) -> list[str]:
+    """`product_mobile-phone` -> product, mobile, phone; a label without words is one itself."""
+    return re.sub("[-_]", " ", label.lower()).split() or [label]
+
+
+def read_label_names(path: Path) -> dict[str, list[str]]:
+    """The words of each label of a file; blank lines are left out.
+
+    Raises:
+        UserError: the file cannot be read, or, with the line: it is not a label and words with a tab between them, or
+            names a label for the second time.
+    """
+    names: dict[str, list[str]] = {}
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
+        if not line.strip():
+            continue
+        label, *words = line.split("\t")
+        if len(words) != 1 or not label.strip() or not words[0].strip():
+            raise UserError(f"{path}, line {number}: not a label and its words with a tab between them")
+        if label in names:
+            raise UserError(f"{path}, line {number}: the label `{label}` comes twice")
+        names[label] = words[0].split()
+    return names
+
+
+class ReadsNames(Method):
+    """The part of every method that reads label names."""
+
+    READS_LABEL_NAMES = True
+    recipe: NamesRecipe
+
+    def names(self, labels: Iterable[str]) -> dict[str, list[str]]:
+        """The words of each label but `O`."""
+        return names_of(labels, self.recipe.label_names)
+
+    @classmethod
+    def inputs(cls, recipe: NamesRecipe, labels: list[str]) -> dict[str, str]:
+        """The hash of the labels' words, wherever they come from."""
+        names = json.dumps(names_of(labels, recipe.label_names), ensure_ascii=False)
+        return {"label_names": hashlib.sha256(names.encode()).hexdigest()}

@@ -1,0 +1,183 @@
+"""ProML (Chen et al. 2022): two prompts with label names, and Gaussians trained on episodes; nothing is fine-tuned."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from common.flags import Count, LearningRate, Share, flag
+from encoders import Encoded, WordPieces, max_positions
+from encoders.cpu import Dropout
+from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
+from evaluations.few_shot.methods.base import make_optimizer, set_dropout
+from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
+from evaluations.few_shot.sampling import EpisodeSampler
+from evaluations.few_shot.scores import entities
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProMLRecipe(NamesRecipe):
+    """The flags of ProML."""
+
+    learning_rate: LearningRate = flag(3e-5, "of the new heads")
+    encoder_learning_rate: LearningRate = flag(3e-5, "of the encoder")
+    embedding_dimension: Count = flag(128, "of the Gaussians")
+    rho: Share = flag(0.5, "share of the states with the option prefix in a support token's; the paper: 0.3, 0.5, 0.7")
+    train_way: Count = flag(5, "types of a training episode")
+    train_shot: Count = flag(1, "entities of each type in its support set, at least, and in its query set")
+
+    OF_SOURCE: ClassVar = NamesRecipe.OF_SOURCE | {"embedding_dimension", "train_way", "train_shot"}
+
+
+def option_prefix(names: Sequence[list[str]]) -> list[str]:
+    """The words that stand before a sentence: `actor , sports team :`."""
+    words = [word for name in names for word in [",", *name]]
+    return [*words[1:], ":"]
+
+
+def label_aware(sentence: Sentence, names: dict[str, list[str]]) -> tuple[list[str], list[int]]:
+    """A sentence with `[ entity | type ]` for each entity, and where its own words stand in it."""
+    begins = {begin for begin, _, _ in entities(sentence.labels)}
+    ends = {end: kind for _, end, kind in entities(sentence.labels)}
+    words, own = list[str](), list[int]()
+    for i, word in enumerate(sentence.words):
+        words += ["["] * (i in begins)
+        own.append(len(words))
+        words.append(word)
+        if kind := ends.get(i + 1):
+            words += ["|", *names[kind], "]"]
+    return words, own
+
+
+def proml_loss(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], same: Tensor) -> Tensor:
+    """Minus the log of the share of their own label in the query tokens' nearness to the support tokens.
+
+    With the symmetric KL divergences d_ij, the mean over the query tokens i of `-log(sum_{j of the label of i}
+    exp(-d_ij) / sum_j exp(-d_ij))`, in float64. Tokens of a label without support tokens are left out.
+
+    Args:
+        query, support: means and variances, (n, dim) and (m, dim) each.
+        same: (n, m) bool, whether two tokens have one label.
+
+    Returns:
+        a float64 scalar.
+    """
+    mu, variance = (torch.cat(parts).double() for parts in zip(query, support, strict=True))
+    n = len(same)
+    scores = -pairwise_kl(mu, variance)[:n, n:]  # (n, m)
+    scores, same = scores[same.any(1)], same[same.any(1)]
+    return (scores.logsumexp(1) - scores.masked_fill(~same, -torch.inf).logsumexp(1)).mean()
+
+
+def neighbour_distances(query: Tensor, support: Tensor, labels: Tensor, number: int, neighbours: int) -> Tensor:
+    """How far each query token is from each label: the mean squared distance to its nearest support tokens.
+
+    Args:
+        query: (n, D).
+        support: (m, D), with `labels` (m,) below `number`.
+        neighbours: support tokens that count, of each label; all it has, if they are fewer.
+
+    Returns:
+        (n, number); infinite for a label without support tokens.
+    """
+    distances = torch.cdist(query, support).square()  # (n, m)
+    result = query.new_full((len(query), number), torch.inf)
+    for label in labels.unique():
+        own = distances[:, labels == label]  # (n, tokens of the label)
+        result[:, label] = own.topk(min(neighbours, own.shape[1]), largest=False).values.mean(1)
+    return result
+
+
+class ProML(ReadsNames):
+    """A support token's state is `rho` of its state behind the option prefix and the rest of its state in the
+    label-aware prompt; a query token has the former alone. The prompts do not count among the `max_length` pieces.
+    """
+
+    RECIPE, SOURCE = ProMLRecipe, "proml"
+    recipe: ProMLRecipe
+    support: Sequence[Sentence]
+    labels: list[str]
+
+    def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: ProMLRecipe):
+        super().__init__(encoder, tokenizer, recipe)
+        set_dropout(encoder, recipe.dropout)
+        self.dropout = Dropout(recipe.dropout)
+        self.heads = GaussianHeads(encoder.config.hidden_size, recipe.embedding_dimension)
+        self.prompted = WordPieces(tokenizer, max_positions(encoder.config))
+
+    def read(
+        self, support: Sequence[Sentence], query: Sequence[Sequence[str]], types: Sequence[str]
+    ) -> tuple[Tensor, list[str], Tensor, list[int]]:
+        """The states of support tokens (m, D) with their labels, and of query tokens (n, D) with the number in each
+        sentence: words beyond `max_length`, or beyond what the encoder can read with the prompts, are left out.
+
+        Args:
+            types: in the order of the option prefix.
+        """
+        names = self.names(types)
+        prefix = option_prefix([names[kind] for kind in types])
+        cut = [list(words[: len(self.words.encode(words).first)]) for words in [*(s.words for s in support), *query]]
+        with_prefix = [self.behind(prefix, words) for words in cut]
+        marked = [self.marked(Sentence(words, s.labels), names) for words, s in zip(cut, support, strict=False)]
+        lengths = [len(sentence.first) for sentence in with_prefix]
+        for i, sentence in enumerate(marked):  # a token needs both states
+            lengths[i] = min(lengths[i], len(sentence.first))
+        read = [
+            Encoded(sentence.ids, sentence.first[:length])
+            for sentence, length in zip([*with_prefix, *marked], [*lengths, *lengths[: len(support)]], strict=True)
+        ]
+        tokens = sum(lengths[: len(support)])
+        behind, asked, inside = self.hidden(self.pack(read)).tensor_split([tokens, sum(lengths)])
+        states = self.recipe.rho * behind + (1 - self.recipe.rho) * inside  # (m, D)
+        known = [label for s, length in zip(support, lengths, strict=False) for label in s.labels[:length]]
+        return states, known, asked, lengths[len(support) :]
+
+    def behind(self, prefix: list[str], words: list[str]) -> Encoded:
+        encoded = self.prompted.encode([*prefix, *words])
+        return Encoded(encoded.ids, encoded.first[len(prefix) :])
+
+    def marked(self, sentence: Sentence, names: dict[str, list[str]]) -> Encoded:
+        words, own = label_aware(Sentence(sentence.words, sentence.labels[: len(sentence.words)]), names)
+        encoded = self.prompted.encode(words)
+        return Encoded(encoded.ids, [encoded.first[i] for i in own if i < len(encoded.first)])
+
+    def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
+        """A step for each of so many episodes as have, for each epoch, as many sentences as there are."""
+        rng = random.Random(self.recipe.seed)
+        sampler = EpisodeSampler(sentences, self.recipe.train_way, self.recipe.train_shot)
+        episodes, left = list[tuple[list[int], list[int]]](), self.recipe.epochs * len(sentences)
+        while left > 0:
+            episodes.append(sampler.draw(rng))
+            left -= sum(map(len, episodes[-1]))
+
+        def loss(episode: tuple[list[int], list[int]]) -> Tensor:
+            support, query = ([sentences[i] for i in numbers] for numbers in episode)
+            types = sorted({label for s in support for label in s.labels} - {"O"})
+            rng.shuffle(types)  # their order says nothing
+            states, known, asked, lengths = self.read(support, [s.words for s in query], types)
+            wanted = [label for s, length in zip(query, lengths, strict=True) for label in s.labels[:length]]
+            number = {label: i for i, label in enumerate(["O", *types])}
+            ours, theirs = (torch.tensor([number[label] for label in names]) for names in (wanted, known))
+            same = (ours[:, None] == theirs).to(self.device)
+            return proml_loss(self.heads(self.dropout(asked)), self.heads(self.dropout(states)), same)
+
+        optimizer = make_optimizer(self.encoder.parameters(), self.heads.parameters(), self.recipe)
+        self.train_in_steps(episodes, loss, optimizer)
+
+    def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
+        self.support, self.labels = support, labels
+        return []
+
+    @torch.no_grad()
+    def tag(self, query: Sequence[Sequence[str]]) -> list[list[str]]:
+        there = {label for sentence in self.support for label in sentence.labels} - {"O"}
+        types = [label for label in self.labels if label in there]
+        states, known, asked, lengths = self.read(self.support, query, types)
+        numbers = torch.tensor([self.labels.index(label) for label in known], device=self.device)
+        distances = neighbour_distances(asked, states, numbers, len(self.labels), self.recipe.shot)
+        return [[self.labels[tag] for tag in tags.tolist()] for tags in distances.argmin(1).split(lengths)]

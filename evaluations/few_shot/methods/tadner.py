@@ -1,0 +1,227 @@
+"""TadNER (Li et al. 2023): one encoder finds spans, another one types them by label names and examples."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from common.flags import Count, CountOrZero, LearningRate, Positive, Share, flag
+from encoders import Encoded
+from encoders.cpu import Dropout
+from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.methods.base import make_optimizer, set_dropout
+from evaluations.few_shot.methods.finetuning import FineTuning
+from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
+from evaluations.few_shot.methods.spans import as_labels, runs, span_states, typed_spans
+
+LAYERS = 4  # of which the mean is a label name's embedding in episodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TadNERRecipe(NamesRecipe):
+    """The flags of TadNER."""
+
+    learning_rate: LearningRate = flag(3e-5, "of the new layer")
+    encoder_learning_rate: LearningRate = flag(3e-5, "of both encoders")
+    span_dropout: Share = flag(0.2, "before the span layer, while training")
+    temperature: Positive = flag(0.05, "that similarities are divided by")
+    patience: Count | None = flag(
+        None, "steps without a lower loss that end fine-tuning; else 2 with one shot, 6 with more"
+    )
+    max_steps: CountOrZero = flag(100, "fine-tuning steps at most, of each encoder")
+    transductive: bool = flag(False, "the published variant: all query spans normalised together, tagging with dropout")
+
+    OF_EPISODES: ClassVar = NamesRecipe.OF_EPISODES | {"patience", "max_steps", "transductive"}
+
+    @property
+    def setting(self) -> str:
+        return super().setting + "-transductive" * self.transductive
+
+
+def type_loss(words: Tensor, names: Tensor, types: Tensor, temperature: float) -> Tensor:
+    """The supervised contrastive loss of entity tokens and their types' names.
+
+    With `S_ij = (t_i . w_j + w_i . t_j) / temperature` on normalised vectors, t_i being the name of token i's type: the
+    mean over the tokens i that have a positive (another token of their type), and over these positives p, of
+    `log sum_{j != i} exp(S_ij) - S_ip`.
+
+    Args:
+        words: (n, D) states of the tokens, of the types (n,).
+        names: (Y, D) states of the types' names.
+
+    Returns:
+        a scalar; zero, with zero gradient, if no token has a positive.
+    """
+    words = F.normalize(words, dim=1)
+    nearness = words @ F.normalize(names, dim=1)[types].T  # (n, n): w_i . t_j
+    itself = torch.eye(len(types), dtype=torch.bool, device=types.device)
+    scores = ((nearness + nearness.T) / temperature).masked_fill(itself, -torch.inf)
+    positive = (types[:, None] == types) & ~itself
+    anchors = positive.any(1)
+    if not anchors.any():
+        return 0 * nearness.sum()
+    scores, positive = scores[anchors], positive[anchors]
+    among_positives = scores.masked_fill(~positive, 0).sum(1) / positive.sum(1)
+    return (scores.logsumexp(1) - among_positives).mean()
+
+
+class TadNER(ReadsNames):
+    """`encoder` finds spans, `type_encoder` types them; each is fine-tuned on the support set."""
+
+    RECIPE, SOURCE = TadNERRecipe, "tadner"
+    recipe: TadNERRecipe
+    support: Sequence[Sentence]
+    encoded: list[Encoded]  # of the support
+    types: list[str]  # of the episode
+    embeddings: Tensor  # (Y, D) of their names, normalised
+    tuning: tuple[FineTuning, FineTuning] | None = None  # of the spans and of the types, since the first episode
+
+    def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: TadNERRecipe):
+        super().__init__(encoder, tokenizer, recipe)
+        set_dropout(encoder, recipe.dropout)
+        self.type_encoder = copy.deepcopy(encoder)
+        self.span_dropout = Dropout(recipe.span_dropout)
+        self.inside = nn.Linear(encoder.config.hidden_size, 2)  # O, I
+
+    def name_pieces(self, types: Sequence[str]) -> list[Encoded]:
+        """The names of types, of which [CLS] is read."""
+        names = self.names(types)
+        return [Encoded(self.words.encode(names[kind]).ids, [0]) for kind in types]
+
+    def span_loss(
+        self, sentences: Sequence[Encoded], labels: Sequence[Sequence[str]], embedded: Tensor | None = None
+    ) -> Tensor:
+        """Cross entropy of inside and outside over the words; `embedded` as for `hidden`."""
+        wanted = [name != "O" for e, names in zip(sentences, labels, strict=True) for name in names[: len(e.first)]]
+        logits = self.inside(self.span_dropout(self.hidden(self.pack(sentences), embedded)))  # (n, 2)
+        return F.cross_entropy(logits, torch.tensor(wanted, device=self.device).long())
+
+    def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
+        """`epochs` over the sentences for the one encoder, then for the other."""
+        encoded = [self.words.encode(sentence.words) for sentence in sentences]
+        optimizer = make_optimizer(self.encoder.parameters(), self.inside.parameters(), self.recipe)
+
+        def spans(batch: list[int]) -> Tensor:
+            return self.span_loss([encoded[i] for i in batch], [sentences[i].labels for i in batch])
+
+        batches = self.random_batches(len(sentences), self.recipe.epochs)
+        self.train_in_steps(batches, spans, optimizer, "spans", decay=True)
+
+        def types(batch: list[int]) -> Tensor:
+            tokens, kinds = entity_tokens([encoded[i] for i in batch], [sentences[i].labels for i in batch])
+            there = sorted(set(kinds))
+            states = self.hidden(self.pack([*tokens, *self.name_pieces(there)]), encoder=self.type_encoder)
+            words, names = states.tensor_split([len(kinds)])  # (n, D), (Y, D)
+            numbers = torch.tensor([there.index(kind) for kind in kinds], device=self.device, dtype=torch.long)
+            return type_loss(words, names, numbers, self.recipe.temperature)
+
+        optimizer = make_optimizer(self.type_encoder.parameters(), [], self.recipe)
+        batches = self.random_batches(len(sentences), self.recipe.epochs)
+        self.train_in_steps(batches, types, optimizer, "types", decay=True)
+
+    def stop(self, losses: list[float]) -> bool:
+        """Whether the loss has not fallen for `patience` steps."""
+        patience = self.recipe.patience or (2 if self.recipe.shot == 1 else 6)
+        return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
+
+    def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
+        """Fine-tune both encoders, each on the support set as one batch.
+
+        Returns:
+            the losses of the one, then those of the other.
+        """
+        self.support, self.encoded = support, [self.words.encode(sentence.words) for sentence in support]
+        tokens, kinds = entity_tokens(self.encoded, [sentence.labels for sentence in support])
+        self.types = [label for label in labels if label in kinds]
+        if not self.types:
+            return []
+        with torch.no_grad():
+            names = self.hidden(self.pack(self.name_pieces(self.types)), encoder=self.type_encoder, layers=LAYERS)
+        self.embeddings = F.normalize(names, dim=1)
+        if self.tuning is None:
+            spans = FineTuning(self.encoder, list(self.inside.parameters()), self.recipe)
+            self.tuning = spans, FineTuning(self.type_encoder, [], self.recipe)
+        numbers = torch.tensor([self.types.index(kind) for kind in kinds], device=self.device)
+        packed = self.pack(tokens)
+
+        def spans_of(embedded: Tensor) -> Tensor:
+            return self.span_loss(self.encoded, [sentence.labels for sentence in support], embedded=embedded)
+
+        def types_of(embedded: Tensor) -> Tensor:
+            words = F.normalize(self.hidden(packed, embedded, self.type_encoder), dim=1)  # (n, D)
+            return F.cross_entropy(words @ self.embeddings.T / self.recipe.temperature, numbers)
+
+        self.train()
+        losses = self.tuning[0].run(self.pack(self.encoded), spans_of, self.stop, self.recipe.max_steps)
+        losses += self.tuning[1].run(packed, types_of, self.stop, self.recipe.max_steps)
+        self.train(self.recipe.transductive)
+        return losses
+
+    @torch.no_grad()
+    def tag(self, query: Sequence[Sequence[str]]) -> list[list[str]]:
+        encoded = [self.words.encode(words) for words in query]
+        lengths = [len(sentence.first) for sentence in encoded]
+        if not self.types or not sum(lengths):
+            return [["O"] * length for length in lengths]
+        inside = self.inside(self.span_dropout(self.hidden(self.pack(encoded)))).argmax(1).bool()  # (n,)
+        spans = [runs(words.tolist()) for words in inside.split(lengths)]
+        if not any(spans):
+            return [["O"] * length for length in lengths]
+        asked = [(sentence, found) for sentence, found in zip(encoded, spans, strict=True) if found]
+        known = [typed_spans(s.labels[: len(e.first)]) for s, e in zip(self.support, self.encoded, strict=True)]
+        both = [*self.encoded, *(sentence for sentence, _ in asked)]
+        states = F.normalize(self.hidden(self.pack(both), encoder=self.type_encoder), dim=1)
+        states = states.split([len(sentence.first) for sentence in both])
+        examples = span_states(states[: len(known)], [found for found, _ in known])
+        kinds = torch.tensor([self.types.index(kind) for _, types in known for kind in types], device=self.device)
+        found = span_states(states[len(known) :], [found for _, found in asked])
+        if self.recipe.transductive:
+            found = F.normalize(found, dim=0)
+        tags = self.type_spans(found, examples, kinds, self.threshold(states, known))
+        return as_labels(lengths, spans, ["O" if tag < 0 else self.types[tag] for tag in tags.tolist()])
+
+    def threshold(self, states: Sequence[Tensor], known: list[tuple[list[tuple[int, int]], list[str]]]) -> float:
+        """The least similarity of a support set's entity token to the name of its type."""
+        return min(
+            (own[begin:end] @ self.embeddings[self.types.index(kind)]).min().item()
+            for own, (spans, types) in zip(states, known, strict=False)
+            for (begin, end), kind in zip(spans, types, strict=True)
+        )
+
+    def type_spans(self, found: Tensor, examples: Tensor, kinds: Tensor, threshold: float) -> Tensor:
+        """The type of each span, or -1 below the threshold.
+
+        A type's prototype is its name's embedding e beside the mean p of its examples: a span s scores
+        `[e ; p] . [s ; s] = (e + p) . s`.
+
+        Args:
+            found: (n, D) of the query's spans.
+            examples: (m, D) of the support's, of the types `kinds` (m,), each of which has one.
+
+        Returns:
+            (n,)
+        """
+        means = torch.stack([examples[kinds == kind].mean(0) for kind in range(len(self.types))])  # (Y, D)
+        best = (found @ (self.embeddings + means).T).max(1)
+        return best.indices.where(best.values >= threshold, -1)
+
+    def restore(self) -> None:
+        if self.tuning is not None:
+            for tuning in self.tuning:
+                tuning.restore()
+        self.eval()
+
+
+def entity_tokens(sentences: Sequence[Encoded], labels: Sequence[Sequence[str]]) -> tuple[list[Encoded], list[str]]:
+    """The sentences with the first pieces of entities' words alone, and the types of all of these."""
+    inside = [
+        [(place, kind) for place, kind in zip(sentence.first, kinds, strict=False) if kind != "O"]
+        for sentence, kinds in zip(sentences, labels, strict=True)
+    ]
+    tokens = [Encoded(e.ids, [place for place, _ in found]) for e, found in zip(sentences, inside, strict=True)]
+    return tokens, [kind for found in inside for _, kind in found]
