@@ -1,6 +1,7 @@
 """Reading Few-NERD: both layouts, every way a file can be broken, and the preparation with its manifest."""
 
 import json
+import shutil
 import zipfile
 
 import datasets
@@ -9,7 +10,16 @@ import pytest
 
 from common.errors import UserError
 from evaluations.few_shot import download, process
-from evaluations.few_shot.data import Sentence, Split, identity, read_columns, read_episodes, read_labels
+from evaluations.few_shot.data import (
+    Sentence,
+    Split,
+    bio_types,
+    identity,
+    read_columns,
+    read_episodes,
+    read_labelled,
+    read_labels,
+)
 
 LABELS = {"O", *cases.TEST_TYPES}
 
@@ -100,6 +110,8 @@ def test_broken_episodes_are_named_by_file_and_line(tmp_path, kind):
         ("a\tO\nnew york O\n", "line 2: not a word and a label"),
         ("a\tO\nb\t\n", "line 2: not a word and a label"),
         ("a\tO\n\tO\n", "line 2: not a word and a label"),
+        ("a\tO\nb \t \n", "line 2: not a word and a label"),
+        ("a\tO\nb NNP B-NP art-film\n", "line 2: .*4 columns; CoNLL files are read by .*few_shot.episodes"),
         ("a\tO\nb\tart-film\n", "line 2: the label `art-film`"),
     ],
 )
@@ -108,6 +120,41 @@ def test_broken_columns_are_named_by_file_and_line(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=f"0.txt, {message}"):
         list(read_columns(path, LABELS))
+
+
+def test_white_space_behind_a_line_is_ignored(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("a\tO \nb\tart-film\t\nc O\t \n \t\nd\tO")
+    assert list(read_columns(path)) == [Sentence(["a", "b", "c"], ["O", "art-film", "O"]), Sentence(["d"], ["O"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nparis\tcity\nmet\tother\n", "line 2: from `city` on, no word has the label `O`"),
+        ("city\tparis\nO\tmet\nO\tin\n", "line 2: the columns seem to be swapped"),
+        ("O\tthe\nO\tO\ncity\tparis\n\nO\twas\n", "line 1: the columns seem to be swapped"),
+        ("in\tO\n\nnew\tB-city\nyork\tI-city\n", "line 3: `B-city` is a label of BIO.* --bio convert"),
+        ("in\tO\nparis\tB-city\nmet\tO\n", "line 2: `B-city` is a label of BIO"),
+        ("in\tO\nparis\tI-city\n", "line 2: `I-city` is a label of BIO"),
+    ],
+)
+def test_what_a_whole_file_shows_is_named_by_file_and_line(tmp_path, text, message):
+    path = tmp_path / "train.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"train.txt, {message}"):
+        read_labelled(path)
+
+
+def test_labels_of_bio(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("in\tO\nnew\tB-city\nyork\tI-city\nparis\tB-city\n")
+    assert read_labelled(path, "convert") == [Sentence(["in", "new", "york", "paris"], ["O", "city", "city", "city"])]
+    path.write_text("O\tO\nO\tart-film\nhe\tO\n")  # the word O, more often than others
+    assert read_labelled(path) == [Sentence(["O", "O", "he"], ["O", "art-film", "O"])]
+    assert bio_types({"O", "B-city", "I-city", "S-art", "E-art"}) == {"city", "art"}
+    assert bio_types({"O", "B-city", "I-city", "art", "E-mail"}) == {"city"}
+    assert bio_types({"O", "B-movie", "art"}) == bio_types({"O", "E-mail"}) == bio_types({"O"}) == set()
 
 
 @pytest.mark.parametrize("text", ["", "person-actor\nO\n", "O\na-b\na-b\n", "O\n\na-b\n"])
@@ -158,27 +205,84 @@ def test_preparation_refuses_training_types_among_the_test_types(tmp_path, data)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_download_from_a_copy_of_the_hub_data_set(tmp_path, data):
-    sentences = list(read_columns(Split(data, "intra").train))
-    names = ["O", *cases.TRAIN_TYPES]
-    features = {"tokens": datasets.Value("string"), "fine_ner_tags": datasets.ClassLabel(names=names)}
+def test_preparation_refuses_or_converts_labels_of_bio(tmp_path, data):
+    raw = raw_data(tmp_path / "raw", data)
+    train = raw / "intra" / "train.txt"
+    train.write_text(train.read_text().replace("\tperson-actor", "\tB-person-actor"))
+    train.write_text(train.read_text().replace("\tart-music", "\tI-art-music"))
+    with pytest.raises(UserError, match=r"intra/train\.txt, line \d+: `.*` is a label of BIO"):
+        process.main(["--raw", str(raw), "--output", str(tmp_path / "out")])
+    process.main(["--raw", str(raw), "--output", str(tmp_path / "out"), "--bio", "convert"])
+    for name in ("labels_train.txt", "train.txt"):
+        assert (tmp_path / "out/intra" / name).read_text() == (tmp_path / "out/inter" / name).read_text()
+    shutil.copy(raw / "inter" / "train.txt", train)
+    episodes = tmp_path / "raw/episode-data/inter/test_5_5.jsonl"
+    shutil.unpack_archive(raw / "episode-data.zip", raw)
+    (raw / "episode-data.zip").unlink()
+    line = json.loads(episodes.read_text().splitlines()[0])
+    line["support"]["label"] = [[f"B-{n}" if n != "O" else n for n in labels] for labels in line["query"]["label"]]
+    line["support"]["word"] = line["query"]["word"]
+    episodes.write_text(json.dumps(line) + "\n")
+    with pytest.raises(UserError, match=r"inter/test_5_5\.jsonl, episode 1: `B-.*` is a label of BIO"):
+        process.main(["--raw", str(raw), "--output", str(tmp_path / "out")])
+
+
+def hub(folder, **columns):
+    """A copy of a data set of the hub, with both splits, its columns given as (feature of one value, rows)."""
     table = datasets.Dataset.from_dict(
-        {
-            "tokens": [s.words for s in sentences],
-            "fine_ner_tags": [[names.index(n) for n in s.labels] for s in sentences],
-        },
-        features=datasets.Features({name: datasets.List(feature) for name, feature in features.items()}),
+        {name: rows for name, (_, rows) in columns.items()},
+        features=datasets.Features({name: datasets.List(feature) for name, (feature, _) in columns.items()}),
     )
     card = "---\nconfigs:\n"
     for split in ("intra", "inter"):
-        table.to_parquet(tmp_path / "hub" / split / "train.parquet")
+        table.to_parquet(folder / split / "train.parquet")
         card += f"- config_name: {split}\n  data_files:\n  - split: train\n    path: {split}/train.parquet\n"
-    (tmp_path / "hub" / "README.md").write_text(card + "---\n")
+    (folder / "README.md").write_text(card + "---\n")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["numbers with names", "strings"])
+def test_download_from_a_copy_of_the_hub_data_set(tmp_path, data, kind):
+    sentences = list(read_columns(Split(data, "intra").train))
+    names = ["O", *cases.TRAIN_TYPES]
+    tags = (datasets.Value("string"), [s.labels for s in sentences])
+    if kind == "numbers with names":
+        tags = (datasets.ClassLabel(names=names), [[names.index(n) for n in s.labels] for s in sentences])
+    source = hub(tmp_path / "hub", tokens=(datasets.Value("string"), [s.words for s in sentences]), fine_ner_tags=tags)
     archive = raw_data(tmp_path / "raw", data) / "episode-data.zip"
     out = tmp_path / "downloaded"
-    download.main(["--train", str(tmp_path / "hub"), "--episodes", str(archive), "--output", str(out)])
+    download.main(["--train", str(source), "--episodes", str(archive), "--output", str(out)])
     assert list(read_columns(out / "intra" / "train.txt")) == sentences
     assert (out / "episode-data.zip").read_bytes() == archive.read_bytes()
+
+
+STRING, NUMBER, NAMED = datasets.Value("string"), datasets.Value("int64"), datasets.ClassLabel(names=["O", "art"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"fine_ner_tags": (NUMBER, [[1]])}, "`fine_ner_tags` holds neither strings nor numbers with names"),
+        ({"ner_tags": (NAMED, [[1]])}, "no column `fine_ner_tags` but tokens, ner_tags; .* the fine ones"),
+        ({"fine_ner_tags": (NAMED, [[1, 0]])}, "row 1: 1 tokens and 2 tags"),
+        ({"fine_ner_tags": (NAMED, [[-1]])}, "row 1: the tag `-1` has no name"),
+        ({"fine_ner_tags": (STRING, [[""]])}, "row 1: the tag `` has no name"),
+    ],
+)
+def test_other_data_sets_are_refused_in_one_line(tmp_path, columns, message):
+    source = hub(tmp_path / "hub", tokens=(STRING, [["Anne"]]), **columns)
+    with pytest.raises(UserError, match=message) as error:
+        download.main(["--train", str(source), "--output", str(tmp_path / "out")])
+    assert str(source) in str(error.value) and "\n" not in str(error.value)
+    assert not list((tmp_path / "out" / "intra").iterdir())
+
+
+@pytest.mark.parametrize("name", ["hub", "few-nerd"])
+def test_a_script_in_place_of_data_is_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "few-nerd.py").write_text("raise SystemExit")
+    with pytest.raises(UserError, match=r"holds a script in place of data \(few-nerd\.py\)"):
+        download.main(["--train", str(tmp_path / name), "--output", str(tmp_path / "out")])
 
 
 def test_download_says_where_the_episodes_are_to_be_had(tmp_path, data):

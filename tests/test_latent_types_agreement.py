@@ -40,17 +40,26 @@ def test_a_file_without_two_entity_types_is_refused(tmp_path, tiny_tokenizer, te
         load_labelled(tmp_path / "few.txt", tiny_tokenizer, 64, 10, seed=0)
 
 
+def test_labels_of_bio_are_converted_when_asked_for(tmp_path, tiny_tokenizer):
+    path = tmp_path / "bio.txt"
+    path.write_text("paris\tB-location\nmet\tO\nthe\tB-person\nminister\tI-person\n")
+    with pytest.raises(UserError, match=r"bio\.txt, line 1: `B-location` .* --bio convert"):
+        load_labelled(path, tiny_tokenizer, 64, 10, seed=0)
+    tokens = load_labelled(path, tiny_tokenizer, 64, 10, seed=0, bio="convert")
+    assert tokens.labels.tolist() == ["location", "O", "person", "person"]
+
+
 def test_a_word_counts_by_its_first_piece(labelled_file, tiny_tokenizer):
-    labelled_file.write_text("qqq\tperson\nparis\tlocation\n")  # `qqq` is three pieces
+    labelled_file.write_text("qqq\tperson\nparis\tlocation\nhe\tO\n")  # `qqq` is three pieces
     tokens = load_labelled(labelled_file, tiny_tokenizer, 64, 10, seed=0)
     (sentence,) = tokens.sentences
-    assert tiny_tokenizer.convert_ids_to_tokens(sentence.ids) == ["[CLS]", "q", "##q", "##q", "paris", "[SEP]"]
-    assert sentence.first == [1, 4]
-    assert tokens.labels.tolist() == ["person", "location"]
+    assert tiny_tokenizer.convert_ids_to_tokens(sentence.ids) == ["[CLS]", "q", "##q", "##q", "paris", "he", "[SEP]"]
+    assert sentence.first == [1, 4, 5]
+    assert tokens.labels.tolist() == ["person", "location", "O"]
 
 
 def test_words_behind_the_cut_are_left_out(labelled_file, tiny_tokenizer):
-    labelled_file.write_text("minister\tperson\nparis\tlocation\nparis\tlocation\n")
+    labelled_file.write_text("minister\tperson\nparis\tlocation\nparis\tlocation\nhe\tO\n")
     tokens = load_labelled(labelled_file, tiny_tokenizer, 4, 10, seed=0)
     assert tokens.labels.tolist() == ["person", "location"]
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,8 @@ from common.text import RECORD_ENDS, read_lines
 TYPES = ("intra", "inter")
 MANIFEST = "manifest.json"
 SETTINGS = ((5, 1), (5, 5), (10, 1), (10, 5))  # way, shot
+BIO = ("refuse", "convert")
+PREFIX = re.compile("([BIESLUM])-(.+)")  # of a type in BIO, BIOES or BILOU
 
 
 class Sentence(NamedTuple):
@@ -75,26 +79,125 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
+def numbered_columns(path: Path) -> Iterator[tuple[int, Sentence]]:
+    """The sentences of a `word<TAB>label` file, each with the line of its first word; white space behind is ignored.
+
+    Raises:
+        UserError: the file cannot be read, or a line has other than two columns.
+    """
+    begin, sentence = 1, Sentence([], [])
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
+        if line := line.rstrip():
+            columns = line.split("\t" if "\t" in line else " ")
+            if len(columns) != 2 or not all(columns):
+                message = f"{path}, line {number}: not a word and a label with a tab between them"
+                if len(columns) > 2 and all(columns):
+                    message += (
+                        f", but {len(columns)} columns; CoNLL files are read by python -m evaluations.few_shot.episodes"
+                    )
+                raise UserError(message)
+            sentence.words.append(columns[0])
+            sentence.labels.append(columns[1])
+        else:
+            if sentence.words:
+                yield begin, sentence
+            begin, sentence = number + 1, Sentence([], [])
+    if sentence.words:
+        yield begin, sentence
+
+
 def read_columns(path: Path, labels: set[str] | None = None) -> Iterator[Sentence]:
     """The sentences of a `word<TAB>label` file, split at blank lines.
 
     Raises:
-        UserError: the file cannot be read, or a line has other than two columns, or a label not among `labels`.
+        UserError: of `numbered_columns`, or a label is not among `labels`.
     """
-    sentence = Sentence([], [])
-    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
-        if line.strip():
-            columns = line.split("\t" if "\t" in line else " ")
-            if len(columns) != 2 or not all(columns):
-                raise UserError(f"{path}, line {number}: not a word and a label with a tab between them")
-            _check(labels, columns[1], f"{path}, line {number}")
-            sentence.words.append(columns[0])
-            sentence.labels.append(columns[1])
-        elif sentence.words:
-            yield sentence
-            sentence = Sentence([], [])
-    if sentence.words:
+    for begin, sentence in numbered_columns(path):
+        for number, label in enumerate(sentence.labels, begin):
+            _check(labels, label, f"{path}, line {number}")
         yield sentence
+
+
+def read_labelled(path: Path, bio: str = "refuse") -> list[Sentence]:
+    """The sentences of a `word<TAB>label` file that was not made by this project: checked as a whole.
+
+    Args:
+        bio: what becomes of labels `B-X` and `I-X`: see `by_type`.
+
+    Raises:
+        UserError: of `numbered_columns` and `check_labels`, or the labels are those of BIO and `bio` refuses them.
+    """
+    numbered = list(numbered_columns(path))
+    lines = check_labels(path, numbered)
+    return by_type([sentence for _, sentence in numbered], bio, lambda label: f"{path}, line {lines[label]}")
+
+
+def check_labels(path: Path, numbered: Iterable[tuple[int, Sentence]]) -> dict[str, int]:
+    """See that labelled sentences, each with the line of its first word, are what they seem to be.
+
+    Returns:
+        the line of each label's first word.
+
+    Raises:
+        UserError: words and labels are in each other's place, or no word has the label `O`.
+    """
+    words, lines = Counter[str](), dict[str, int]()
+    first_o = 0
+    for begin, sentence in numbered:
+        words.update(sentence.words)
+        for number, (word, label) in enumerate(zip(*sentence, strict=True), begin):
+            lines.setdefault(label, number)
+            first_o = first_o or (word == "O") * number
+    if words and words.most_common(1)[0][0] == "O" and ("O" not in lines or len(words) < len(lines)):
+        raise UserError(f"{path}, line {first_o}: the columns seem to be swapped, for the first holds labels as `O`")
+    if words and "O" not in lines:
+        label, line = next(iter(lines.items()))
+        raise UserError(
+            f"{path}, line {line}: from `{label}` on, no word has the label `O`, which words outside entities have"
+        )
+    return lines
+
+
+def bio_types(labels: Iterable[str]) -> set[str]:
+    """The types that labels name with a prefix of BIO, BIOES or BILOU; none, unless each label but `O` has a prefix, or
+    `B-` and `I-` of one type are beside each other."""
+    matches = [PREFIX.fullmatch(label) for label in labels if label != "O"]
+    prefixes: dict[str, set[str]] = {}
+    for match in filter(None, matches):
+        prefixes.setdefault(match[2], set()).add(match[1])
+    if not all(matches) and not any({"B", "I"} <= found for found in prefixes.values()):
+        return set()
+    return {kind for kind, found in prefixes.items() if found & set("BISU")}  # not `mail` of `E-mail`
+
+
+def by_type(sentences: list[Sentence], bio: str, place: Callable[[str], str]) -> list[Sentence]:
+    """Sentences whose labels are types alone.
+
+    Args:
+        bio: what becomes of labels `B-X` and `I-X`: `refuse` them, or `convert` them to `X`; entities of one type that
+            touch are one then.
+        place: where a label stands first, for the message.
+
+    Raises:
+        UserError: there are such labels, and they are refused.
+    """
+    labels = dict.fromkeys(label for sentence in sentences for label in sentence.labels)
+    types = bio_types(labels)
+    if types and bio == "refuse":
+        label = next(label for label in labels if label != without_prefix(label, types))
+        raise UserError(
+            f"{place(label)}: `{label}` is a label of BIO, but `B-X` and `I-X` would be two types here; "
+            "--bio convert makes both `X`"
+        )
+    if not types:
+        return sentences
+    return [Sentence(s.words, [without_prefix(label, types) for label in s.labels]) for s in sentences]
+
+
+def without_prefix(label: str, types: set[str]) -> str:
+    """`person` of `B-person`, if it is among the types that `bio_types` found."""
+    match = PREFIX.fullmatch(label)
+    return match[2] if match and match[2] in types else label
 
 
 def _check(labels: set[str] | None, label: str, where: str) -> None:
@@ -167,7 +270,7 @@ def identity(split: Split, **paths: Path) -> dict[str, str | None]:
         record["version"] = described["version"]
         for name, path in paths.items():
             if described["files"].get(str(path.relative_to(split.data)), {}).get("sha256") != record[name]:
-                raise UserError(f"{path} is not the file that {manifest} describes; run process_fewnerd.sh again")
+                raise UserError(f"{path} is not the file that {manifest} describes; prepare the data again")
     return record
 
 

@@ -5,12 +5,13 @@ import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from common.errors import UserError, run
 from common.files import replacing
 from common.flags import flag, parse
 from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.hub import tagged_sentences
 from evaluations.few_shot.recipe import PLACE
 
 EPISODES = "episode-data.zip"
@@ -41,16 +42,10 @@ def main(argv: list[str]) -> None:
 
 def fetch_train(source: str, split: str, file: BinaryIO) -> None:
     """Write a training split as `word<TAB>label` lines, a blank line after each sentence."""
-    from datasets import load_dataset
-
-    try:
-        sentences: Any = load_dataset(source, split, split="train")
-    except (OSError, ValueError, ConnectionError) as error:
-        raise UserError(f"the data set `{source}` ({split}) cannot be loaded: {error}") from None
-    names = sentences.features["fine_ner_tags"].feature.names
-    for sentence in sentences:
-        pairs = zip(sentence["tokens"], sentence["fine_ner_tags"], strict=True)
-        file.write("".join(f"{word}\t{names[tag]}\n" for word, tag in pairs).encode() + b"\n")
+    hint = "the types of Few-NERD's splits are the fine ones"
+    for sentence in tagged_sentences(source, split, "train", "fine_ner_tags", hint):
+        pairs = zip(*sentence, strict=True)
+        file.write("".join(f"{word}\t{label}\n" for word, label in pairs).encode() + b"\n")
 
 
 def fetch_episodes(source: str | None, file: BinaryIO) -> None:

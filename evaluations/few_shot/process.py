@@ -13,13 +13,15 @@ from common.errors import UserError, run
 from common.files import replacing, sha256_of, write_atomically
 from common.flags import flag, parse
 from evaluations.few_shot.data import (
+    BIO,
     MANIFEST,
     SETTINGS,
     TYPES,
     Episode,
     Split,
-    read_columns,
+    by_type,
     read_episodes,
+    read_labelled,
     read_labels,
 )
 from evaluations.few_shot.download import EPISODES
@@ -33,6 +35,7 @@ class Recipe:
     episodes: Path | None = flag(None, f"the zip of episodes, if it is not RAW/{EPISODES}")
     output: Path = flag(PLACE / "data/few-nerd", "directory of the prepared data")
     release: str = flag("unnamed", "name of the episodes' release, as `2021-08`")
+    bio: str = flag("refuse", "labels `B-X` and `I-X`; convert: both are `X`", choices=BIO)
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +48,8 @@ def main(argv: list[str]) -> None:
             raise UserError(f"{archive} does not exist")
         files = {}
         for split in TYPES:
-            files |= process(split, recipe.raw, Path(unpacked) if archive.exists() else recipe.raw, recipe.output)
+            episodes = Path(unpacked) if archive.exists() else recipe.raw
+            files |= process(split, recipe.raw, episodes, recipe.output, recipe.bio)
     content = hashlib.sha256("".join(files[name]["sha256"] for name in sorted(files)).encode()).hexdigest()
     manifest = {"version": f"{recipe.release}-{content[:12]}", "files": files}
     write_atomically(recipe.output / MANIFEST, json.dumps(manifest, indent=1))
@@ -62,7 +66,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive} cannot be unpacked: {error}") from None
 
 
-def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dict[str, Any]]:
+def process(name: str, raw: Path, episodes: Path, output: Path, bio: str = "refuse") -> dict[str, dict[str, Any]]:
     """Prepare one split; returns the manifest's entry of each file it wrote, by its path in `output`."""
     target = Split(output, name)
     entries: dict[Path, dict[str, Any]] = {}
@@ -72,7 +76,7 @@ def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dic
         folder.mkdir(parents=True, exist_ok=True)
     with replacing(target.train) as file:
         sentences = 0
-        for sentence in read_columns(Split(raw, name).train):
+        for sentence in read_labelled(Split(raw, name).train, bio):
             sentences += 1
             train_types.update({kind for *_, kind in entities(sentence.labels)})
             pairs = zip(sentence.words, sentence.labels, strict=True)
@@ -85,6 +89,8 @@ def process(name: str, raw: Path, episodes: Path, output: Path) -> dict[str, dic
         with replacing(path) as file:
             for episode in read_episodes(source):
                 number += 1
+                where = f"{source}, episode {number}"
+                episode = Episode(*(by_type(part, bio, lambda _, where=where: where) for part in episode))
                 everything = [*episode.support, *episode.query]
                 kinds = Counter(kind for sentence in everything for *_, kind in entities(sentence.labels))
                 types += kinds

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from encoders import Encoded, WordPieces, load_encoder, token_states
-from evaluations.few_shot.data import read_columns
+from evaluations.few_shot.data import read_labelled
 from evaluations.latent_types.typed_corpus import types_of
 from model import SparseLTForPreTraining
 
@@ -64,16 +64,19 @@ class LabelledTokens:
 
 
 def load_labelled(
-    path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int
+    path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int, bio: str = "refuse"
 ) -> LabelledTokens:
     """At most so many sentences of a file of `word TAB label` lines, drawn without replacement.
 
     Words behind `max_length` are left out.
 
+    Args:
+        bio: what becomes of labels `B-X` and `I-X`: `refuse`, or `convert` them to `X`.
+
     Raises:
         UserError: the file is not in the format, or no drawn sentence has an entity of two different types.
     """
-    read = list(read_columns(path))
+    read = read_labelled(path, bio)
     if not read:
         raise UserError(f"{path} holds no labelled sentence")
     drawn = [read[i] for i in np.sort(np.random.default_rng(seed).permutation(len(read))[:most])]

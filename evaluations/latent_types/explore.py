@@ -16,6 +16,7 @@ from common.files import write_atomically
 from common.flags import Count, Length, Seed, flag, parse
 from common.hardware import pick_device
 from encoders import max_positions
+from evaluations.few_shot.data import BIO
 from evaluations.latent_types import tables
 from evaluations.latent_types.agreement import agreement, load_labelled
 from evaluations.latent_types.page import EXAMPLES, curve_pictures, render, typed_runs
@@ -50,6 +51,7 @@ class Recipe:
     sentences: Count = flag(10_000, "sentences drawn from the corpus")
     reconstructions: Count = flag(200, "of them rebuilt, for BLEU")
     labelled: Path | None = flag(None, "file of `word TAB label` lines: compare types with gold entity types")
+    bio: str = flag("refuse", "its labels `B-X` and `I-X`; convert: both are `X`", choices=BIO)
     labelled_sentences: Count = flag(2_000, "sentences drawn from it")
     plain_encoder: str | None = flag(None, "encoder of the k-means control (default: the one the run started from)")
     max_length: Length = flag(128, "tokens of a sentence; longer ones are cut")
@@ -87,7 +89,8 @@ def main(argv: list[str]) -> None:
     if recipe.labelled:
         if not plain_encoder:
             raise UserError(f"{run_directory} has no run.json that names the plain encoder; give --plain_encoder")
-        tokens = load_labelled(recipe.labelled, tokenizer, max_length, recipe.labelled_sentences, recipe.seed)
+        most, seed = recipe.labelled_sentences, recipe.seed
+        tokens = load_labelled(recipe.labelled, tokenizer, max_length, most, seed, recipe.bio)
 
     # --- the corpus, typed and rebuilt ------------------------------------------------------------------------------
     lines, sentences = draw_sentences(recipe.data, tokenizer, max_length, recipe.sentences, recipe.seed)
