@@ -1,6 +1,7 @@
-"""Seconds and memory of CONTaiNER's episodes, each row a process of its own, beside the published code's.
+"""Seconds and memory of a method's episodes, each row a process of its own, CONTaiNER's beside the published code's.
 
     python -m benchmarks.few_shot_speed --threads 2
+    python -m benchmarks.few_shot_speed --threads 2 --method tadner
 
 The published code took, on the same kind of machine (CPU, 2 threads, MiniLM), 3.3 s per episode at 5-way 1-shot,
 0.5 s per fine-tuning step, and 180 s at 10-way 5-shot, 10 s per step, in 5.4 GiB. How many steps an episode takes
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.errors import UserError, run
@@ -37,6 +38,7 @@ ROWS = (  # way, shot, what, episodes, flags
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
+    method: str = flag("container", "few-shot method", choices=METHODS)
     type: str = flag("intra", "split of Few-NERD", choices=TYPES)
     name: str = flag("minilm", "a run whose source training is finished")
     data: Path = flag(PLACE / "data/few-nerd", "directory of the data")
@@ -46,8 +48,8 @@ class Benchmark:
 
 def main(argv: list[str]) -> None:
     options = parse(Benchmark, argv, __doc__)
-    trained = Recipe(type=options.type, name=options.name, output=options.output)
-    source = METHODS[trained.method].source_folder(trained)
+    trained = Recipe(type=options.type, name=options.name, output=options.output, method=options.method)
+    source = METHODS[options.method].source_folder(trained)
     print(f"{options.threads} threads, weights of {read_summary(source)['model']}")
     head = (
         "setting",
@@ -62,19 +64,22 @@ def main(argv: list[str]) -> None:
         "x step",
     )
     print("{:8}{:16}{:>9}{:>9}{:>10}{:>8}{:>9}{:>10}{:>10}{:>8}".format(*head))
-    for way, shot, what, episodes, flags in ROWS:
+    container = options.method == Recipe.method
+    for way, shot, what, episodes, flags in ROWS if container else (row for row in ROWS if not row[-1]):
         with tempfile.TemporaryDirectory() as folder:
-            copied = Recipe(type=options.type, name=options.name, output=Path(folder), way=way, shot=shot)
-            shutil.copytree(source, METHODS[copied.method].source_folder(copied))
+            copied = replace(trained, output=Path(folder), way=way, shot=shot)
+            shutil.copytree(source, METHODS[options.method].source_folder(copied))
             command = [sys.executable, "-m", "evaluations.few_shot.run", "--type", options.type, "--name", options.name]
-            command += ["--way", str(way), "--shot", str(shot), "--episodes", str(episodes), "--device", "cpu", *flags]
+            command += ["--method", options.method, "--way", str(way), "--shot", str(shot)]
+            command += ["--episodes", str(episodes), "--device", "cpu", *flags]
             command += ["--data", str(options.data.resolve()), "--output", folder, "--threads", str(options.threads)]
             wall, usage = measure(command)
             summary = read_summary(copied.run / copied.setting)
         seconds, steps = summary["seconds"] / episodes, summary["steps"] / episodes
         per_episode, per_step = PUBLISHED[way, shot]
-        row = (steps, seconds, seconds / steps, usage.ru_maxrss / 2**20, wall, usage.ru_utime + usage.ru_stime)
-        times = (per_episode / seconds, per_step * steps / seconds)
+        row = (steps, seconds, seconds / steps if steps else 0.0)
+        row += (usage.ru_maxrss / 2**20, wall, usage.ru_utime + usage.ru_stime)
+        times = (per_episode / seconds, per_step * steps / seconds) if container else ()
         numbers = "".join(f"{number:10.2f}" for number in (*row, *times))
         print(f"{f'{way}-{shot}, {what}':24}{episodes:10}{numbers}", flush=True)
 
