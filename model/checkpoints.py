@@ -7,15 +7,14 @@ before the configuration was seen to fit the tensors that the file really holds.
 import json
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CONFIG_MAPPING, BertConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from common.errors import UserError, first_line
+from common.tensors import read_pickle, read_safetensors
 from encoders import load_tokenizer, read_tokenizer
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
@@ -131,43 +130,6 @@ def read_config(path: Path) -> dict:
     if not isinstance(fields, dict):
         raise UserError(f"{path}/config.json is not a configuration: it holds no JSON object")
     return fields
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        UserError: the file is missing, truncated or no safetensors file.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file: {error}") from None
-
-
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickled state dict; a pickle that holds, and could run, anything else is refused.
-
-    Raises:
-        UserError: the file is truncated or holds more than tensors.
-    """
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise UserError(f"{path} is refused: it is no pickle of tensors alone, and loading it could run code") from None
-    except Exception as error:  # a damaged pickle can stop its reader anywhere
-        raise UserError(f"{path} is damaged: {first_line(error)}") from None
-    if not isinstance(tensors, dict) or any(
-        not isinstance(name, str) or not isinstance(value, Tensor) for name, value in tensors.items()
-    ):
-        raise UserError(f"{path} holds no state dict")
-    # An expanded tensor claims any size with one number. Word embeddings have four names, nothing has more.
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > 4 * path.stat().st_size:
-        raise UserError(f"{path} is refused: its tensors claim more memory than the file holds")
-    return tensors
 
 
 def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:

@@ -208,7 +208,7 @@ def test_bad_input_writes_nothing(checkpoint, tmp_path, fault):
         "no checkpoint": r"no readable config\.json",
         "no weights": r"model\.safetensors is missing",
         "no tokenizer": "say with --tokenizer",
-        "another tokenizer": "30,522 entries but the encoder embeds 163",
+        "another tokenizer": "ids up to 30,521 but the encoder embeds 163",
     }
     with pytest.raises(UserError, match=messages[fault]):
         convert(checkpoint, tmp_path / "bert", tokenizer)

@@ -23,9 +23,9 @@ from transformers import PreTrainedTokenizerBase
 import runs.directory
 from common.errors import UserError
 from common.files import sha256_of, sync_directory, sync_files, write_atomically
+from common.tensors import read_safetensors
 from encoders import quiet
 from model import SparseLTForPreTraining
-from model.checkpoints import read_safetensors
 from runs import RunDirectory
 from training.recipe import Recipe
 
@@ -115,7 +115,7 @@ def damage(directory: Path) -> str | None:
             if file.stat().st_size != expected["size"] or sha256_of(file) != expected["sha256"]:
                 return f"{name} is truncated or changed"
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or damaged"
 
 

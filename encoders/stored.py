@@ -1,0 +1,120 @@
+"""What lies on a disk under an encoder's name, looked at before transformers reads it.
+
+Transformers passes over in silence what it does not know: fields of config.json, tensors, files. Here such things are
+honoured, named or refused.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from common.errors import UserError, note
+from common.tensors import refuse_pointer, stored_dtypes
+from encoders.families import FAMILIES
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+FOREIGN = (".h5", ".msgpack", ".onnx", ".ot", ".gguf", ".ckpt", ".index", ".pt", ".pth", ".bin", ".safetensors")
+BUFFERS = ("position_ids", "token_type_ids")  # integers that old versions of transformers stored
+FLOATS = {"F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16"}
+
+
+def stored_file(name_or_path: str, file: str) -> Path | None:
+    """A file of a directory or of a hub id; None where it has none of that name."""
+    if Path(name_or_path).is_dir():
+        return path if (path := Path(name_or_path) / file).is_file() else None
+    found = cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False)
+    return Path(found) if found else None
+
+
+def check_fields(name: str, fields: dict[str, Any]) -> None:
+    """Refuse what a config.json asks for and transformers would not do.
+
+    Raises:
+        UserError: naming the field.
+    """
+    kind, positions = fields.get("model_type"), fields.get("position_embedding_type") or "absolute"
+    code = fields.get("auto_map") or {}
+    problem = None
+    if fields.get("quantization_config"):
+        problem = "`quantization_config`: its weights are quantised; take those that are not"
+    elif positions != "absolute" and kind != "esm":
+        problem = f"`position_embedding_type` {positions}: only absolute positions are supported"
+    elif fields.get("pruned_heads"):
+        problem = "`pruned_heads`: heads that were cut out are not supported"
+    elif fields.get("add_cross_attention"):
+        problem = "`add_cross_attention`: it reads another model's states, an encoder does not"
+    elif kind in FAMILIES and {"AutoModel", "AutoModelForMaskedLM"} & set(code):
+        problem = "`auto_map`: it is computed by code of its own, which is not run"
+    if problem:
+        raise UserError(f"the encoder `{name}` cannot be used as its config.json asks: {problem}")
+    if fields.get("is_decoder"):
+        note(f"the encoder `{name}` is read in both directions, although its config.json says `is_decoder`")
+
+
+def mend_config(config: Any) -> None:
+    """Set what a config.json may say of decoders, outputs and memory, but an encoder here never has; in place."""
+    config.is_decoder = config.add_cross_attention = False
+    config.output_hidden_states = config.output_attentions = False
+    config.return_dict = True
+    config.chunk_size_feed_forward = 0  # the same numbers, but only of lengths that it divides
+
+
+def weight_files(name_or_path: str) -> list[Path]:
+    """The files that transformers takes an encoder's weights from.
+
+    Raises:
+        UserError: there are none, or one of several is missing.
+    """
+    directory = Path(name_or_path)
+    if directory.is_dir() and (directory / "adapter_config.json").is_file():
+        raise UserError(f"{directory}/adapter_config.json: an adapter's weights; merge them into its encoder first")
+    first = next((path for file in WEIGHTS if (path := stored_file(name_or_path, file))), None)
+    if first is None:
+        others = sorted(path for path in directory.rglob("*") if path.suffix in FOREIGN) if directory.is_dir() else []
+        instead = f", and {others[0].relative_to(directory)} is of another framework or name" if others else ""
+        raise UserError(f"the encoder `{name_or_path}` has no model.safetensors and no pytorch_model.bin{instead}")
+    refuse_pointer(first)
+    if first.suffix != ".json":
+        return [first]
+    try:
+        shards = sorted(set(json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()))
+        found = {shard: stored_file(name_or_path, shard) for shard in shards}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"{first} is damaged: it lists no files of weights") from None
+    for shard, path in found.items():
+        if path is None:
+            raise UserError(f"the encoder `{name_or_path}` has no {shard}, which {first.name} lists")
+    return [path for path in found.values() if path]
+
+
+def check_weights(name_or_path: str) -> None:
+    """See that an encoder's weights are there and stored as floating-point numbers.
+
+    Raises:
+        UserError: of `weight_files`; a file is damaged, or a tensor is quantised.
+    """
+    for file in weight_files(name_or_path):
+        for tensor, dtype in stored_dtypes(file).items():
+            if dtype not in FLOATS and tensor.split(".")[-1] not in BUFFERS:
+                raise UserError(f"{file}: `{tensor}` is stored as {dtype}: quantised weights are not supported")
+
+
+def check_unused(name: str, model: Any, unused: set[str]) -> None:
+    """See that no stored tensor of the encoder itself was left out; those of other heads may be.
+
+    Args:
+        model: a masked language model, just loaded.
+        unused: names of tensors in its file.
+
+    Raises:
+        UserError: naming the first.
+    """
+    parts = {part for part, _ in model.base_model.named_children()}
+    for tensor in sorted(unused):
+        inside = tensor.removeprefix(f"{model.base_model_prefix}.").split(".")
+        if inside[0] in parts and inside[-1] not in BUFFERS:
+            raise UserError(
+                f"the weights of the encoder `{name}` do not fit its config.json: `{tensor}` has no place in it"
+            )
