@@ -84,8 +84,9 @@ def check_ranges(recipe: Any) -> None:
         for alternative in (kind, *getattr(kind, "__args__", ())):
             for allowed in getattr(alternative, "__metadata__", ()):
                 value = getattr(recipe, name)
-                if value is not None and value not in allowed:
-                    raise UserError(f"--{name} {value}: must be {allowed}")
+                for number in value if isinstance(value, list) else [value]:
+                    if number is not None and number not in allowed:
+                        raise UserError(f"--{name} {number}: must be {allowed}")
 
 
 def parse(

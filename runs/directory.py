@@ -85,8 +85,8 @@ class RunDirectory:
         if not (self.path / RECORD).exists():
             if self.finished or (self.path / METRICS).exists():
                 raise UserError(
-                    f"{self.path} holds a run without the {RECORD} that tells what it was made with, so that it cannot be "
-                    "resumed; choose another name"
+                    f"{self.path} holds a run without the {RECORD} that tells what it was made with, so that it "
+                    "cannot be resumed; choose another name"
                 )
             record = {"layout": LAYOUT, "arguments": recipe, "inputs": inputs, "environment": environment()}
             with disk_errors(self.path):
@@ -157,7 +157,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(
             f"{file.parent} has no {file.name}: no such run was begun there, or it is not finished"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: {first_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k, {}), dict) for k in ("arguments", "inputs")):
         raise UserError(f"{file} is damaged: it does not hold what a run records")
