@@ -11,7 +11,7 @@ from evaluations.few_shot.data import Sentence
 def tagged_sentences(source: str, config: str | None, split: str, column: str, hint: str = "") -> Iterator[Sentence]:
     """The sentences of one split, their labels being the names of a column's tags, or the tags if these are strings.
 
-    White space in a token is one space; tokens of nothing else are left out, which a file of columns cannot hold.
+    What a file of columns cannot hold is changed, see `clean`.
 
     Args:
         hint: what to tell someone whose data set lacks the column.
@@ -52,5 +52,10 @@ def tagged_sentences(source: str, config: str | None, split: str, column: str, h
             labels = [names[tag] if tag is not None and 0 <= tag < len(names) else "" for tag in tags]
         if "" in labels:
             raise UserError(f"{where}: the tag `{tags[labels.index('')]}` has no name")
-        kept = [(" ".join(t.split()), label) for t, label in zip(tokens, labels, strict=True) if t and t.strip()]
-        yield Sentence([token for token, _ in kept], [label for _, label in kept])
+        yield clean(tokens, labels)
+
+
+def clean(tokens: list[str | None], labels: list[str]) -> Sentence:
+    """A sentence with white space in a token as one space, without the tokens that are nothing else."""
+    kept = [(" ".join(t.split()), label) for t, label in zip(tokens, labels, strict=True) if t and t.strip()]
+    return Sentence([token for token, _ in kept], [label for _, label in kept])

@@ -18,6 +18,7 @@ from evaluations.few_shot.data import (
     SETTINGS,
     TYPES,
     Episode,
+    Sentence,
     Split,
     by_type,
     read_episodes,
@@ -90,7 +91,8 @@ def process(name: str, raw: Path, episodes: Path, output: Path, bio: str = "refu
             for episode in read_episodes(source):
                 number += 1
                 where = f"{source}, episode {number}"
-                episode = Episode(*(by_type(part, bio, lambda _, where=where: where) for part in episode))
+                parts = (by_type(part, bio, lambda _, where=where: where) for part in episode)
+                episode = Episode(*([Sentence([w.lower() for w in s.words], s.labels) for s in part] for part in parts))
                 everything = [*episode.support, *episode.query]
                 kinds = Counter(kind for sentence in everything for *_, kind in entities(sentence.labels))
                 types += kinds
@@ -112,10 +114,10 @@ def process(name: str, raw: Path, episodes: Path, output: Path, bio: str = "refu
 
 
 def as_published(episode: Episode, types: list[str]) -> dict[str, Any]:
-    """An episode in the published JSON, lower-cased."""
+    """An episode in the published JSON."""
     parts = {
-        part: {"word": [[word.lower() for word in s.words] for s in sentences], "label": [s.labels for s in sentences]}
-        for part, sentences in zip(("support", "query"), episode, strict=True)
+        part: {"word": [s.words for s in sentences], "label": [s.labels for s in sentences]}
+        for part, sentences in episode._asdict().items()
     }
     return parts | {"types": types}
 

@@ -1,0 +1,303 @@
+"""Make few-shot episodes of your own labelled sentences, laid out like the published data.
+
+python -m evaluations.few_shot.episodes --input FILE --way 3 --shot 2 --episodes 100 --output DIR
+python -m evaluations.few_shot.episodes --given SUPPORT QUERY --output DIR
+
+FILE: CoNLL columns (2 to 5, the word first, its label last; BIO, BIOES or types alone), JSON lines with character
+spans ({"text": ..., "spans": [[0, 4, "person"]]}), a data set of the hub with `tokens` and `ner_tags`, or a copy.
+Source training needs sentences of other types (--train); without them, run with --epochs 0: the encoder as it is.
+"""
+
+import hashlib
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, run
+from common.files import replacing, sha256_of, write_atomically
+from common.flags import Count, Seed, flag, parse
+from evaluations.few_shot.data import MANIFEST, Episode, Sentence, Split
+from evaluations.few_shot.formats import Examples, read_examples
+from evaluations.few_shot.process import as_published, table
+from evaluations.few_shot.scores import entities
+from runs.directory import disk_errors
+
+# Before types are taken to have no episode: attempts by chance, then steps and sentences of a search
+ATTEMPTS, STEPS, DEPTH = 20, 3000, 400
+CHOICES = 500  # of types without an episode, before giving up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    input: str | None = flag(None, "sentences to draw from: a file, a hub id (ID or ID:CONFIG) or a directory")
+    given: list[str] | None = flag(None, "one episode instead: its support set and its query set, in the same formats")
+    train: str | None = flag(None, "sentences for source training, of other types, in the same formats")
+    split: str = flag("train", "of a data set: which of its sentences are read")
+    tags: str = flag("ner_tags", "of a data set: the column of the labels")
+    way: Count = flag(5, "types of an episode")
+    shot: Count = flag(1, "entities of each type in a support and in a query set, at least; twice as many at most")
+    episodes: Count = flag(500, "number of episodes")
+    seed: Seed = flag(0, "of what is drawn")
+    type: str = flag("own", "name of the data in the commands that run the episodes")
+    output: Path = flag(help="directory of the episodes; more settings of the same sentences may be added")
+
+
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
+    if (recipe.input is None) == (recipe.given is None):
+        raise UserError("give either --input, to draw from, or --given SUPPORT QUERY")
+    if recipe.given is not None and len(recipe.given) != 2:
+        raise UserError(f"--given takes a support set and a query set, not {len(recipe.given)} files")
+    if Path(recipe.type).name != recipe.type or recipe.type == "episode-data":
+        raise UserError(f"--type {recipe.type} cannot be the name of a directory")
+    read: dict[str, Examples] = {}
+    named = [recipe.input, *(recipe.given or []), recipe.train]
+    for source in [source for source in named if source]:
+        read[source] = read_examples(source, recipe.split, recipe.tags)
+        print(f"{source}: {read[source]}")
+    train = read[recipe.train].sentences if recipe.train else []
+    if recipe.input is not None:
+        way, shot = recipe.way, recipe.shot
+        sentences = distinct(read[recipe.input].sentences, recipe.input)
+        sampler = Sampler(sentences, way, shot, recipe.input)
+        rng = random.Random(recipe.seed)
+        drawn = (sampler.draw(rng) for _ in range(recipe.episodes))
+        episodes = [Episode(*([sentences[i] for i in part] for part in parts)) for parts in drawn]
+    else:
+        episodes = [Episode(*(read[source].sentences for source in recipe.given or []))]
+        way, shot = describe(episodes[0])
+        sentences = [*episodes[0].support, *episodes[0].query]
+    types = types_of(sentences)
+    if recipe.train and (both := sorted(types & types_of(train))):
+        raise UserError(f"{recipe.train} has types of the episodes, which then are not new: {', '.join(both)}")
+    sources = [identity_of(source, examples.sentences) for source, examples in read.items()]
+    with disk_errors(recipe.output):
+        write(recipe, sources, episodes, way, shot, sorted(types), train)
+    command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {recipe.type} 0 {way} {shot} NAME"
+    print(f"run them: DATA={recipe.output} {command}" + " --epochs 0" * (not recipe.train))
+
+
+def types_of(sentences: Iterable[Sentence]) -> set[str]:
+    return {label for sentence in sentences for label in sentence.labels} - {"O"}
+
+
+def distinct(sentences: Sequence[Sentence], source: str) -> list[Sentence]:
+    """Each sentence once, so that none is in support and query set alike."""
+    kept = {(tuple(sentence.words), tuple(sentence.labels)): sentence for sentence in sentences}
+    if repeated := len(sentences) - len(kept):
+        print(f"{source}: {repeated:,} repeated sentences left out")
+    return list(kept.values())
+
+
+def describe(episode: Episode) -> tuple[int, int]:
+    """Way and shot of an episode that was given: how many types its support set has, and entities of the rarest."""
+    counts, asked = (Counter(kind for s in part for *_, kind in entities(s.labels)) for part in episode)
+    if unknown := sorted(asked.keys() - counts.keys()):
+        number = sum(asked[kind] for kind in unknown)
+        print(f"note: {number} entities of the query set are of types without an example: {', '.join(unknown)}")
+    if both := sum(sentence in episode.support for sentence in episode.query):
+        print(f"note: {both} sentences of the query set are in the support set, too")
+    return len(counts), min(counts.values())
+
+
+class Sampler:
+    """Draws N-way K~2K-shot episodes as Few-NERD's were drawn (Ding et al. 2021, section 4.2, Algorithm 1).
+
+    Types are chosen at random; then sentences, in random order, are added to the support set if they have entities of
+    these types alone, of at least one with fewer than K so far, and none gets over 2K, until each has K. The query set
+    is drawn likewise from the other sentences. Where chance leads nowhere, an episode is searched for by trying all.
+
+    Args:
+        sentences: to draw from; a set, with none twice.
+        way, shot: N and K.
+        source: where the sentences are from, for messages.
+
+    Raises:
+        UserError: fewer than `way` types have the entities that an episode requires.
+    """
+
+    def __init__(self, sentences: Sequence[Sentence], way: int, shot: int, source: str):
+        self.way, self.shot, self.source = way, shot, source
+        self.counts = [Counter(kind for *_, kind in entities(sentence.labels)) for sentence in sentences]
+        self.having: dict[str, list[int]] = {}  # the sentences with a type that a set may hold
+        for index, counts in enumerate(self.counts):
+            for kind in counts:
+                self.having.setdefault(kind, []).extend([index] * (max(counts.values()) <= 2 * shot))
+        number = {kind: sum(self.counts[i][kind] for i in found) for kind, found in self.having.items()}
+        self.types = sorted(kind for kind in number if number[kind] >= 2 * shot)
+        self.impossible: dict[frozenset[str], str] = {}  # choices of types without an episode, and why
+        if len(self.types) < way:
+            rare = sorted(number.keys() - set(self.types), key=lambda kind: (-number[kind], kind))
+            these = f"{len(self.types)} of its {len(number)} types do; "
+            these += f"`{rare[0]}` has {number[rare[0]]}" if rare else f"--way is {way}"
+            raise UserError(
+                f"{source} has too few entities: each of {way} types needs {2 * shot}, {shot} for the support set and "
+                f"{shot} for the query set, in sentences with at most {2 * shot} of a type; {these}"
+            )
+
+    def draw(self, rng: random.Random) -> tuple[list[int], list[int]]:
+        """The numbers of the sentences of a support set and a query set.
+
+        Raises:
+            UserError: no choice of types has an episode, or none of the first `CHOICES`.
+        """
+        choices = math.comb(len(self.types), self.way)
+        while len(self.impossible) < min(choices, CHOICES):
+            types = sorted(rng.sample(self.types, self.way))
+            if frozenset(types) not in self.impossible and (found := self.draw_of(rng, types)):
+                return found
+        raise UserError(
+            f"{self.source} has no episode of {self.way} types with {self.shot} to {2 * self.shot} entities of each in "
+            f"support and query set ({len(self.impossible):,} of {choices:,} choices of types tried); "
+            + next(iter(self.impossible.values()))
+        )
+
+    def draw_of(self, rng: random.Random, types: Sequence[str]) -> tuple[list[int], list[int]] | None:
+        """An episode of these types, if there is one."""
+        these = set(types)
+        candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= these})
+        for kind in types:
+            if (number := sum(self.counts[i][kind] for i in candidates)) < 2 * self.shot:
+                why = f"in sentences without types but {', '.join(types)}, `{kind}` has {number} entities"
+                self.impossible[frozenset(types)] = why
+                return None
+        for _ in range(ATTEMPTS):
+            support = self.greedy(rng, types, candidates)
+            query = support and self.greedy(rng, types, sorted(set(candidates) - set(support)))
+            if support and query:
+                return support, query
+        found = self.search(rng, types, candidates)
+        if found is None:
+            self.impossible[frozenset(types)] = f"the entities of {', '.join(types)} are in too few sentences"
+        return found
+
+    def fits(self, index: int, total: Counter[str]) -> bool:
+        """Whether a set with so many entities may take a sentence."""
+        counts = self.counts[index]
+        return any(total[kind] < self.shot for kind in counts) and all(
+            total[kind] + number <= 2 * self.shot for kind, number in counts.items()
+        )
+
+    def greedy(self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]) -> list[int]:
+        """A set by Algorithm 1; nothing if chance leads nowhere. A sentence that does not fit will not fit later."""
+        chosen, total, order = list[int](), Counter[str](), list(candidates)
+        for i in range(len(order)):
+            other = rng.randrange(i, len(order))
+            order[i], order[other] = order[other], order[i]
+            if self.fits(index := order[i], total):
+                chosen.append(index)
+                total.update(self.counts[index])
+                if all(total[kind] >= self.shot for kind in types):
+                    return chosen
+        return []
+
+    def search(
+        self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]
+    ) -> tuple[list[int], list[int]] | None:
+        """Both sets by backtracking: the type that fewest sentences can still serve is served by each of them in turn.
+
+        If there is an episode it is found, within `STEPS` steps: some sentence of it has the type, and those that were
+        tried before in its place are barred.
+        """
+        order = rng.sample(candidates, len(candidates))
+        sets: tuple[list[int], list[int]] = [], []
+        totals = Counter[str](), Counter[str]()
+        barred = Counter[int](), Counter[int]()
+        steps = 0
+
+        def extend() -> bool:
+            nonlocal steps
+            steps += 1
+            if steps > STEPS or len(sets[0]) + len(sets[1]) > DEPTH:
+                return False
+            lacking = [(side, kind) for side in (0, 1) for kind in types if totals[side][kind] < self.shot]
+            if not lacking:
+                return True
+            free = [i for i in order if i not in sets[0] and i not in sets[1]]
+            able = {
+                (side, kind): [
+                    i for i in free if kind in self.counts[i] and not barred[side][i] and self.fits(i, totals[side])
+                ]
+                for side, kind in lacking
+            }
+            side, kind = min(lacking, key=lambda place: len(able[place]))
+            tried = able[side, kind]
+            for index in tried:
+                sets[side].append(index)
+                totals[side].update(self.counts[index])
+                if extend():
+                    return True
+                sets[side].pop()
+                totals[side].subtract(self.counts[index])
+                barred[side][index] += 1
+            barred[side].subtract(tried)
+            return False
+
+        return sets if extend() else None
+
+
+def identity_of(source: str, sentences: Sequence[Sentence]) -> dict[str, str]:
+    """The name of a source of sentences, and the sha256 of the file or, of a data set, of the sentences."""
+    path = Path(source)
+    digest = sha256_of(path) if path.is_file() else hashlib.sha256(json.dumps(sentences).encode()).hexdigest()
+    return {"name": path.name if path.exists() else source, "sha256": digest}
+
+
+def write(
+    recipe: Recipe,
+    sources: list[dict[str, str]],
+    episodes: Sequence[Episode],
+    way: int,
+    shot: int,
+    types: list[str],
+    train: Sequence[Sentence],
+) -> None:
+    """Write the episodes, the label files, the training sentences and the manifest; print what they hold.
+
+    Args:
+        sources: `identity_of` what they were made of, which decides their version.
+        train: for source training, or none.
+
+    Raises:
+        UserError: the directory holds episodes of other sentences.
+    """
+    split, manifest = Split(recipe.output, recipe.type), recipe.output / MANIFEST
+    before: dict[str, Any] = (
+        json.loads(manifest.read_text()) if manifest.exists() else {"sources": sources, "files": {}}
+    )
+    if before.get("sources") != sources:
+        raise UserError(f"{manifest} is of episodes that were made of other files; choose another --output")
+    path = recipe.output / "episode-data" / recipe.type / f"test_{way}_{shot}.jsonl"
+    for folder in (path.parent, split.train.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    number = {"sentences": 0, "types": len(types), "episodes": len(episodes)}
+    with replacing(path) as file:
+        for episode in episodes:
+            there = sorted(types_of([*episode.support, *episode.query]))
+            file.write(json.dumps(as_published(episode, there), ensure_ascii=False).encode() + b"\n")
+            number["sentences"] += len(episode.support) + len(episode.query)
+    with replacing(split.train) as file:
+        for sentence in train:
+            pairs = zip(*sentence, strict=True)
+            file.write("".join(f"{word}\t{label}\n" for word, label in pairs).encode() + b"\n")
+    train_types = sorted(types_of(train))
+    entries: dict[Path, dict[str, Any]] = {path: number | {"seed": recipe.seed}}
+    entries[split.train] = {"sentences": len(train), "types": len(train_types)}
+    for part, found in (("test", types), ("train", train_types)):
+        write_atomically(split.labels(part), "\n".join(["O", *found]) + "\n")
+        entries[split.labels(part)] = {"types": len(found)}
+    written = {str(p.relative_to(recipe.output)): {"sha256": sha256_of(p), **entry} for p, entry in entries.items()}
+    files = before["files"] | written
+    version = hashlib.sha256("".join(source["sha256"] for source in sources).encode()).hexdigest()[:12]
+    content = {"version": f"{recipe.type}-{version}", "sources": sources, "files": files}
+    write_atomically(manifest, json.dumps(content, indent=1, ensure_ascii=False))
+    print(table(files), f"\nversion {content['version']}, recorded in {manifest}")
+
+
+if __name__ == "__main__":
+    run(main)

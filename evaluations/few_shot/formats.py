@@ -1,0 +1,248 @@
+"""Labelled sentences in the formats that people have: CoNLL columns, JSON lines with character spans, data sets."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unicodedata import category
+
+from common.errors import UserError
+from common.text import RECORD_ENDS, read_lines
+from data.sentences import UNSPACED
+from evaluations.few_shot.data import Sentence, bio_types, by_type, check_labels
+from evaluations.few_shot.hub import clean, tagged_sentences
+
+JSON = (".json", ".jsonl", ".ndjson")
+DOCSTART = "-DOCSTART-"
+COLUMNS = range(2, 6)
+
+
+class Examples(NamedTuple):
+    """Labelled sentences, and what was left out or changed on the way: of each kind where, `FILE, line 3`."""
+
+    sentences: list[Sentence]
+    notes: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        notes = (f"{len(places):,} {what} (first: {places[0]})" for what, places in self.notes.items())
+        return "; ".join([f"{len(self.sentences):,} sentences", *notes])
+
+
+def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> Examples:
+    """The labelled sentences of a file, or of a data set. Labels `B-X` and `I-X` become `X`.
+
+    Args:
+        source: a file of CoNLL columns or of JSON lines with character spans; else a data set of the hub, `ID` or
+            `ID:CONFIG`, or a copy of one in a directory.
+        split, tags: of a data set: which sentences, and the column of their labels.
+
+    Raises:
+        UserError: naming file and line: it is in none of these formats, or holds no labelled sentence.
+    """
+    path = Path(source)
+    if path.is_file():
+        lines = (line.lstrip() for line in read_lines(path, RECORD_ENDS))
+        is_json = any(suffix in JSON for suffix in path.suffixes) or next(filter(None, lines), "").startswith("{")
+        examples = read_json(path) if is_json else read_conll(path)
+    else:
+        if not path.is_dir() and (path.suffix in (".txt", ".conll", ".bio", ".iob", *JSON) or path.is_absolute()):
+            raise UserError(f"{source} does not exist")
+        identifier, _, config = (source, "", "") if path.is_dir() else source.partition(":")
+        sentences = list(tagged_sentences(identifier, config or None, split, tags))
+        examples = plain(Examples(sentences, {}), [f"{source}, row {n}" for n in range(1, len(sentences) + 1)])
+    if not any(label != "O" for sentence in examples.sentences for label in sentence.labels):
+        raise UserError(f"{source} holds no labelled entity")
+    return examples
+
+
+def plain(examples: Examples, places: list[str]) -> Examples:
+    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out."""
+    labels = {label for sentence in examples.sentences for label in sentence.labels} - {"O"}
+    types = bio_types(labels)
+    sentences = by_type(examples.sentences, "convert", str)
+    for before, after, place in zip(examples.sentences, sentences, places, strict=True):
+        for i in range(1, len(after.labels)):
+            if after.labels[i] in types and after.labels[i] == after.labels[i - 1] and before.labels[i][0] in "BSU":
+                what = "entities joined with another of their type that they touch"
+                examples.notes.setdefault(what, []).append(place)
+    return Examples([sentence for sentence in sentences if sentence.words], examples.notes)
+
+
+def read_conll(path: Path) -> Examples:
+    """The sentences of a file with 2 to 5 columns, the word first and its label last, split at blank lines.
+
+    Lines -DOCSTART- and comments before a sentence are left out.
+
+    Raises:
+        UserError: the file cannot be read, a line has more columns or fewer, or another number than the first;
+            of `check_labels`.
+    """
+    numbered, notes = [], dict[str, list[str]]()
+    begin, sentence, width = 1, Sentence([], []), 0
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
+        line, where = line.rstrip(), f"{path}, line {number}"
+        columns = line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
+        aside = ""
+        if columns and columns[0] == DOCSTART:
+            aside = f"{DOCSTART} lines left out"
+        elif line.startswith("# ") and not sentence.words and len(columns) != width and columns[-1] != "O":
+            aside = "comments left out"
+        if aside or not columns:
+            if aside:
+                notes.setdefault(aside, []).append(where)
+            if sentence.words:
+                numbered.append((begin, sentence))
+            begin, sentence = number + 1, Sentence([], [])
+            continue
+        if len(columns) not in COLUMNS or not columns[0]:
+            raise UserError(
+                f"{where}: {len(columns)} columns; there must be 2 to 5, the word first and its label last, "
+                "with tabs or spaces between them"
+            )
+        if len(columns) != (width := width or len(columns)):
+            raise UserError(f"{where}: {len(columns)} columns, but {width} in the lines before")
+        sentence.words.append(columns[0])
+        sentence.labels.append(columns[-1])
+    if sentence.words:
+        numbered.append((begin, sentence))
+    check_labels(path, numbered)
+    return plain(Examples([s for _, s in numbered], notes), [f"{path}, line {line}" for line, _ in numbered])
+
+
+def read_json(path: Path) -> Examples:
+    """The texts of a file of JSON lines, each a sentence, with spans of characters.
+
+    A line is `{"text": ..., "spans": [...]}` or `"entities"`, a span `[start, end, label]` or a dictionary of these;
+    or `{"tokens": [...], "ner_tags": [...]}` with strings. Spans that are not of whole words, leave the text or overlap
+    with one before are left out and noted.
+
+    Raises:
+        UserError: the file cannot be read, or a line is something else.
+    """
+    sentences, places, notes = [], [], dict[str, list[str]]()
+    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        record = json_object(line, where)
+        tokens, tags = record.get("tokens"), record.get("ner_tags")
+        if isinstance(tags, list):
+            if not isinstance(tokens, list) or not all(isinstance(text, str) and text for text in [*tokens, *tags]):
+                raise UserError(f"{where}: `tokens` and `ner_tags` must be lists of strings")
+            if len(tokens) != len(tags):
+                raise UserError(f"{where}: {len(tokens)} tokens and {len(tags)} tags")
+            check_text(" ".join([*tokens, *tags]), where)
+            sentence = clean(tokens, tags)
+        else:
+            text, spans = record.get("text"), record.get("spans", record.get("entities"))
+            if not isinstance(text, str) or not isinstance(spans, list):
+                raise UserError(f"{where}: no `text` with a list of `spans` or `entities`")
+            check_text(text, where)
+            sentence = spans_to_labels(text, [read_span(span, where) for span in spans], where, notes)
+        sentences.append(sentence)
+        places.append(where)
+    return plain(Examples(sentences, notes), places)
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):  # the latter: brackets thousands deep
+        record = None
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: not a JSON object; each line must be one")
+    return record
+
+
+def check_text(text: str, where: str) -> str:
+    """The text, which a file can hold.
+
+    Raises:
+        UserError: it has a NUL character, or half of a character that UTF-16 writes as two.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: holds half a character, an unpaired surrogate") from None
+    if "\0" in text:
+        raise UserError(f"{where}: holds a NUL character")
+    return text
+
+
+def read_span(span: Any, where: str) -> tuple[int, int, str]:
+    """The first character, the one after the last and the label of a span.
+
+    Raises:
+        UserError: these are not there, or the label cannot be one.
+    """
+    if isinstance(span, dict):
+        span = [span.get("start"), span.get("end"), span.get("label")]
+    if not isinstance(span, list) or len(span) < 3 or [type(part) for part in span[:3]] != [int, int, str]:
+        raise UserError(f"{where}: a span must be [start, end, label] or {{start, end, label}}, but one is {span}")
+    label = span[2].strip()
+    if not label or label == "O" or not label.isprintable():
+        raise UserError(f"{where}: {span[2]!r} cannot be the label of a span")
+    return span[0], span[1], label
+
+
+def spans_to_labels(text: str, spans: list[tuple[int, int, str]], where: str, notes: dict[str, list[str]]) -> Sentence:
+    """A text as labelled words; what becomes of no label is added to the notes."""
+    words = list(word_spans(text))
+    labels = ["O"] * len(words)
+    for start, end, label in sorted(spans, key=lambda span: (span[0], -span[1])):
+        inside = [i for i, (a, b) in enumerate(words) if a < end and start < b]
+        if not 0 <= start < end <= len(text) or not inside:
+            what = "spans that hold no word or leave the text"
+        elif words[inside[0]][0] < start or end < words[inside[-1]][1]:
+            what = "spans that begin or end within a word"
+        elif any(labels[i] != "O" for i in inside):
+            what = "spans that overlap with another"
+        else:
+            for i in inside:
+                labels[i] = label
+            if inside[0] and labels[inside[0] - 1] == label:
+                notes.setdefault("entities joined with another of their type that they touch", []).append(where)
+            continue
+        notes.setdefault(f"{what} left out", []).append(f"{where}: {text[max(start, 0) : end]!r}")
+    return Sentence([text[a:b] for a, b in words], labels)
+
+
+def word_spans(text: str) -> Iterator[tuple[int, int]]:
+    """The first character of each word of a text and the one after its last.
+
+    White space separates words; punctuation and symbols around a word are words, and so are a possessive 's and each
+    letter of a script without spaces (Chinese, Japanese, Thai, ...). Accents, vowel signs and joiners belong to the
+    character before.
+    """
+    begin = 0
+    while begin < len(text):
+        end = begin
+        while end < len(text) and not text[end].isspace():
+            end += 1
+        units: list[tuple[int, int]] = []  # characters with what belongs to them
+        for i in range(begin, end):
+            if units and (category(text[i])[0] == "M" or category(text[i]) == "Cf"):
+                units[-1] = units[-1][0], i + 1
+            else:
+                units.append((i, i + 1))
+        inner = [i for i, (a, _) in enumerate(units) if category(text[a])[0] not in "PS"]
+        apart = inner[-1] - 1 if len(inner) > 1 else 0  # where a possessive begins, if there is one
+        possessive = apart > 0 and text[units[apart][0] : units[inner[-1]][1]] in ("'s", "’s", "'S")
+        word: tuple[int, int] | None = None
+        for i, (a, b) in enumerate(units):
+            alone = not inner or i < inner[0] or i > inner[-1] or UNSPACED.match(text[a]) is not None
+            if word and (alone or (possessive and i == apart)):
+                yield word
+                word = None
+            if alone:
+                yield a, b
+            else:
+                word = (word[0] if word else a), b
+        if word:
+            yield word
+        begin = end + 1
