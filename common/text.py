@@ -18,6 +18,8 @@ AT_ONCE = 2**18  # bytes
 # Where Unicode always breaks a line (UAX 14), CR and CR LF being LF by then: vertical tab, form feed, NEL, line and
 # paragraph separator.
 TEXT_ENDS = re.compile("[\n\v\f\x85\u2028\u2029]")
+# Where paragraphs run over several lines up to a blank one: form feed and paragraph separator leave one behind.
+PARAGRAPH_ENDS = re.compile("(?<=[\f\u2029])|[\n\v\f\x85\u2028\u2029]")
 # Of files whose lines are records (JSON, columns): the others may be part of a string or a word there.
 RECORD_ENDS = re.compile("\n")
 BYTE_ORDER_MARKS = {  # the one of little-endian UTF-32 begins with that of UTF-16
@@ -47,9 +49,9 @@ def unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or first_line(error)}")
 
 
-def split_lines(text: str) -> list[str]:
+def split_lines(text: str, ends: re.Pattern[str] = TEXT_ENDS) -> list[str]:
     """The lines of a text in memory, as `read_lines` has them."""
-    return TEXT_ENDS.split(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return ends.split(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def read_lines(path: str | Path, ends: re.Pattern[str] = TEXT_ENDS, longest: int = LONGEST_LINE) -> Iterator[str]:
@@ -60,7 +62,7 @@ def read_lines(path: str | Path, ends: re.Pattern[str] = TEXT_ENDS, longest: int
     editor that knows fewer kinds of line ends may count otherwise.
 
     Args:
-        ends: what ends a line besides LF, CR LF and CR: `TEXT_ENDS`, or `RECORD_ENDS` for nothing.
+        ends: what ends a line besides LF, CR LF and CR: `TEXT_ENDS`, `PARAGRAPH_ENDS`, or `RECORD_ENDS` for nothing.
         longest: characters that a line may have.
 
     Raises:
@@ -108,7 +110,7 @@ def read_lines(path: str | Path, ends: re.Pattern[str] = TEXT_ENDS, longest: int
         line = "".join(parts)
         if fault:
             place = f"{path}, line {number}: not valid {encoding.upper()} (byte {len(line.encode(encoding)) + 1})"
-            raise UserError(f"{place}; iconv converts other encodings")
+            raise UserError(f"{place}; is it text? iconv converts other encodings")
         if line:
             yield line
     except READ_ERRORS as error:

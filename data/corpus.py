@@ -138,7 +138,7 @@ def load_corpus(
     beyond = dataset.data.column("beyond")  # null in further pieces of a line
     tokens = pc.sum(pc.list_value_length(dataset.data.column("input_ids"))).as_py()
     summary = Summary(
-        identity if long_lines == "cut" else f"{identity} {long_lines}",
+        identity if long_lines == "cut" else f"{identity} (long lines {long_lines})",
         lines=len(beyond) - beyond.null_count,
         long=pc.sum(pc.greater(beyond, 0)).as_py(),
         beyond=pc.sum(beyond).as_py(),

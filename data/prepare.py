@@ -24,7 +24,7 @@ from tqdm import tqdm
 from common.errors import UserError, run
 from common.files import replacing, sha256_of
 from common.flags import CountOrZero, argument, flag, parse
-from common.text import COMPRESSED, LONGEST_LINE
+from common.text import COMPRESSED, LONGEST_LINE, PARAGRAPH_ENDS, TEXT_ENDS
 from data.sentences import LEARN_FROM, LONG, count_words, is_undivided, learn_punkt
 from data.sources import TextFile, find_files
 
@@ -153,7 +153,7 @@ def prepare(
     Args:
         inputs: files in any format of `data.sources`, and directories, see `find_files`.
         min_words: shorter sentences are dropped, see `count_words`.
-        hard_wrapped: paragraphs end at blank lines rather than at every line.
+        hard_wrapped: paragraphs end at blank lines, form feeds and paragraph separators rather than at every line.
         text_column: the column with the text, in formats that have columns.
 
     Raises:
@@ -167,7 +167,8 @@ def prepare(
     for file in found:
         if output.exists() and output.samefile(file):
             raise UserError(f"{file} is input and output at once; choose another output")
-    files = [TextFile(file, text_column) for file in found]
+    ends = PARAGRAPH_ENDS if hard_wrapped else TEXT_ENDS
+    files = [TextFile(file, text_column, ends) for file in found]
     # How much text a compressed file or a table holds is known at its end only: no total then.
     whole = all(file.unit == "line" and file.path.suffix.lower() not in COMPRESSED for file in files)
     size = sum(file.stat().st_size for file in found) if whole else None

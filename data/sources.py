@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, first_line
-from common.text import COMPRESSED, READ_ERRORS, RECORD_ENDS, open_bytes, read_lines, split_lines, unreadable
+from common.text import COMPRESSED, READ_ERRORS, RECORD_ENDS, TEXT_ENDS, open_bytes, read_lines, split_lines, unreadable
 
 Row = dict[str, Any]
 
@@ -48,14 +48,15 @@ class TextFile:
 
     Args:
         column: the column with the text, in formats that have columns.
+        ends: what ends a line, see `read_lines`.
 
     Raises (when it is iterated):
         UserError: the file cannot be read or is not what its name says, or it has no such column, or holds something
             else than text there; the message names the file and the line or row.
     """
 
-    def __init__(self, path: Path, column: str = "text"):
-        self.path, self.column = path, column
+    def __init__(self, path: Path, column: str = "text", ends: re.Pattern[str] = TEXT_ENDS):
+        self.path, self.column, self.ends = path, column, ends
         self.read_rows = ROWS.get(bare_suffix(path))
         if bare_suffix(path) == "" and JSON.match("\n".join(sample(path))):
             self.read_rows = json_rows
@@ -71,12 +72,12 @@ class TextFile:
                     sha256.update(raw)
         except READ_ERRORS as error:
             raise unreadable(self.path, error) from None
-        return sha256.hexdigest() + (f" column {self.column}" if self.read_rows else "")
+        return sha256.hexdigest() + (f" (column {self.column})" if self.read_rows else "")
 
     def __iter__(self) -> Iterator[tuple[int, str | None]]:
         if self.read_rows:
-            return lines_of_rows(self.read_rows(self.path, self.column), self.column, str(self.path))
-        return enumerate(text_lines(self.path, self.column), 1)
+            return lines_of_rows(self.read_rows(self.path, self.column), self.column, str(self.path), self.ends)
+        return enumerate(text_lines(self.path, self.column, self.ends), 1)
 
 
 def bare_suffix(path: Path) -> str:
@@ -134,13 +135,13 @@ def find_files(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
     return files, others
 
 
-def text_lines(path: Path, column: str = "text") -> Iterator[str]:
+def text_lines(path: Path, column: str, ends: re.Pattern[str]) -> Iterator[str]:
     """The lines of a text file; tags that stand alone are blank.
 
     Raises:
         UserError: it cannot be read (see `read_lines`), or holds JSON, markup or a table rather than text.
     """
-    lines = read_lines(path)
+    lines = read_lines(path, ends)
     head = list(islice(lines, SAMPLE))
     text = "\n".join(head)
     if JSON.match(text):
@@ -180,7 +181,9 @@ def _names(columns: Iterable[str]) -> str:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def lines_of_rows(rows: Iterable[Row], column: str, name: str) -> Iterator[tuple[int, str | None]]:
+def lines_of_rows(
+    rows: Iterable[Row], column: str, name: str, ends: re.Pattern[str] = TEXT_ENDS
+) -> Iterator[tuple[int, str | None]]:
     """The lines of text in a column, with the numbers of their rows, as `TextFile` has them.
 
     Raises:
@@ -199,7 +202,7 @@ def lines_of_rows(rows: Iterable[Row], column: str, name: str) -> Iterator[tuple
         if text is None or not text.strip():
             yield number, None
             continue
-        for line in split_lines(HALF_SURROGATE.sub("\ufffd", text)):
+        for line in split_lines(HALF_SURROGATE.sub("\ufffd", text), ends):
             yield number, line
         yield number, ""
     if columns and column not in columns:

@@ -369,7 +369,7 @@ def test_split_lines_lose_nothing(write, tiny_tokenizer, sentences, max_length):
         assert str(summary) == said
     cut, cut_summary = load_corpus(path, tiny_tokenizer, max_length)
     assert [len(ids) for ids in cut["input_ids"]] == [min(length, max_length) for length in lengths if length > 2]
-    assert summary.identity == f"{cut_summary.identity} split"
+    assert summary.identity == f"{cut_summary.identity} (long lines split)"
 
 
 # --- identity and cache -----------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ def test_the_identity_is_that_of_the_content(write, tiny_tokenizer):
     same = {identity(path) for path in (plain, write(gzip.compress(b"he won .\nhe won .\n"), "other.gz"))}
     assert same == {sha256_of(plain)} == {identity(plain, text_column="body")}
     rows = write(b'{"text": "he won", "body": "he"}\n', "c.jsonl")
-    assert identity(rows) == f"{sha256_of(rows)} column text" != identity(rows, text_column="body")
+    assert identity(rows) == f"{sha256_of(rows)} (column text)" != identity(rows, text_column="body")
     assert read(rows, tiny_tokenizer, text_column="body") == [(1, "he")] != read(rows, tiny_tokenizer)
 
 

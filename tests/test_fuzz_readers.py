@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import common.text
 from common.errors import UserError
-from common.text import RECORD_ENDS, TEXT_ENDS, read_lines
+from common.text import PARAGRAPH_ENDS, RECORD_ENDS, TEXT_ENDS, read_lines
 from data.corpus import load_corpus
 from evaluations.few_shot.data import Sentence, read_columns, read_episodes, read_labels
 
@@ -77,6 +77,8 @@ def test_records_end_where_python_ends_lines(tmp_path, text, at_once):
         patch.setattr(common.text, "AT_ONCE", at_once)
         assert list(read_lines(path, RECORD_ENDS)) == [line.removesuffix("\n") for line in file]
         assert list(read_lines(path, TEXT_ENDS)) == expected_lines(text.encode())
+        blank = text.replace("\f", "\f\n").replace("\u2029", "\u2029\n")
+        assert list(read_lines(path, PARAGRAPH_ENDS)) == expected_lines(blank.encode())
 
 
 @fuzz

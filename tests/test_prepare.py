@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import os
 import random
 import resource
@@ -155,6 +156,11 @@ def test_paragraphs_are_lines_or_hard_wrapped(tmp_path):
         "Here is",
         "another paragraph without end",
     ]
+    for end in ("\n\n", "\r\r", "\f", "\u2029", "\n\f", "\u2028\u2028"):
+        text = f"A sentence that\rgoes on{end}over pages\u2028and lines."
+        expected = ["A sentence that goes on", "over pages and lines."]
+        assert prepared(tmp_path, text, hard_wrapped=True) == expected
+        assert prepared(tmp_path, json.dumps({"text": text}), "raw.json", hard_wrapped=True) == expected
 
 
 @pytest.mark.parametrize(
