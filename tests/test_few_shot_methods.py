@@ -1,8 +1,6 @@
-"""ProML, TadNER and the frozen readout: losses against their formulas, scores by hand, prompts, names, sampling."""
+"""ProML, TadNER and the frozen readout: losses against their formulas, scores by hand, prompts, names."""
 
 import math
-import random
-from collections import Counter
 
 import few_shot_cases as cases
 import pytest
@@ -18,8 +16,6 @@ from evaluations.few_shot.methods.proml import label_aware, neighbour_distances,
 from evaluations.few_shot.methods.spans import as_labels, runs, span_states, typed_spans
 from evaluations.few_shot.methods.tadner import type_loss
 from evaluations.few_shot.run import run_episode
-from evaluations.few_shot.sampling import EpisodeSampler
-from evaluations.few_shot.scores import entities
 
 
 @pytest.fixture(scope="module")
@@ -218,21 +214,3 @@ def test_label_names(tmp_path):
             read_label_names(names)
     with pytest.raises(UserError, match=r"missing.tsv cannot be read"):
         read_label_names(tmp_path / "missing.tsv")
-
-
-@pytest.mark.parametrize(("way", "shot"), [(2, 1), (3, 2), (9, 1)])
-def test_drawn_episodes_keep_their_counts(way, shot):
-    rng = random.Random(1)
-    sentences = [Sentence(*cases.sentence(rng, rng.choices(cases.TEST_TYPES, k=rng.randint(0, 3)))) for _ in range(200)]
-    sampler = EpisodeSampler(sentences, way, shot)
-    seen = set()
-    for _ in range(30):
-        support, query = sampler.draw(rng)
-        assert not set(support) & set(query)
-        for chosen in (support, query):
-            counts = Counter(kind for i in chosen for *_, kind in entities(sentences[i].labels))
-            assert len(counts) == min(way, 5) and all(shot <= count <= 2 * shot for count in counts.values())
-        seen.add(tuple(support))
-    assert len(seen) > 20
-    with pytest.raises(UserError, match="no episode of 5 types with 50 entities of each"):
-        EpisodeSampler(sentences[:20], 5, 50).draw(rng)

@@ -13,10 +13,10 @@ from common.flags import Count, LearningRate, Share, flag
 from encoders import Encoded, WordPieces, max_positions
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.episodes import Sampler
 from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
 from evaluations.few_shot.methods.base import make_optimizer, set_dropout
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
-from evaluations.few_shot.sampling import EpisodeSampler
 from evaluations.few_shot.scores import entities
 
 
@@ -28,7 +28,7 @@ class ProMLRecipe(NamesRecipe):
     encoder_learning_rate: LearningRate = flag(3e-5, "of the encoder")
     embedding_dimension: Count = flag(128, "of the Gaussians")
     rho: Share = flag(0.5, "share of the states with the option prefix in a support token's; the paper: 0.3, 0.5, 0.7")
-    train_way: Count = flag(5, "types of a training episode")
+    train_way: Count = flag(5, "types of a training episode; all, if there are fewer")
     train_shot: Count = flag(1, "entities of each type in its support set, at least, and in its query set")
 
     OF_SOURCE: ClassVar = NamesRecipe.OF_SOURCE | {"embedding_dimension", "train_way", "train_shot"}
@@ -149,7 +149,9 @@ class ProML(ReadsNames):
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
         """A step for each of so many episodes as have, for each epoch, as many sentences as there are."""
         rng = random.Random(self.recipe.seed)
-        sampler = EpisodeSampler(sentences, self.recipe.train_way, self.recipe.train_shot)
+        source, shot = "source training", self.recipe.train_shot
+        way = min(self.recipe.train_way, len(Sampler(sentences, 1, shot, source).types))
+        sampler = Sampler(sentences, way, shot, source)
         episodes, left = list[tuple[list[int], list[int]]](), self.recipe.epochs * len(sentences)
         while left > 0:
             episodes.append(sampler.draw(rng))
