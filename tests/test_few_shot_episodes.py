@@ -8,11 +8,14 @@ from itertools import combinations
 import datasets
 import few_shot_cases as cases
 import pytest
+import torch
 
 from common.errors import UserError
-from evaluations.few_shot import episodes
+from evaluations.bootstrap import micro_prf
+from evaluations.few_shot import episodes, run, tables, train
 from evaluations.few_shot.data import Sentence, Split, identity, read_episodes, read_labels
 from evaluations.few_shot.formats import read_examples, word_spans
+from evaluations.few_shot.records import read_run
 from evaluations.few_shot.scores import entities
 
 ANNE = Sentence(
@@ -218,6 +221,14 @@ def test_sets_are_drawn_as_the_published_sampler_draws_them():
     assert all(abs(ours[key] - theirs[key]) < 4 * (ours[key] + theirs[key]) ** 0.5 for key in ours)
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """The runs set torch's threads; give the next test the same as this one had."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def mine(tmp_path):
     """400 sentences of the five test types of the small Few-NERD, and 64 of its training types."""
@@ -309,3 +320,54 @@ def test_too_little_data_and_mistakes(tmp_path, flags, message):
 def test_training_types_among_the_episodes_types_are_refused(mine):
     with pytest.raises(UserError, match=r"mine\.txt has types of the episodes, .*: location-GPE, "):
         make(mine, "--train", str(mine / "mine.txt"))
+
+
+def commands(folder, *more, way=3, shot=2):
+    """Source training and the episodes that `make` made; the lines of the episodes."""
+    place = ["--type", "own", "--name", "tiny", "--model", str(folder / "encoder"), "--output", str(folder / "out")]
+    flags = [*place, "--data", str(folder / "data"), "--way", str(way), "--shot", str(shot), "--device", "cpu", *more]
+    train.main(flags)
+    run.main(flags)
+    return read_run(folder / "out/own/tiny" / f"{way}-{shot}")
+
+
+def test_the_commands_run_on_the_result(mine, capsys):
+    cases.write_encoder(mine / "encoder")
+    make(mine, "--episodes", "3")
+    with pytest.raises(UserError, match=r"own/train\.txt has no sentence, .*; --epochs 0 does without"):
+        commands(mine)
+    assert not (mine / "out").exists()
+    result = commands(mine, "--epochs", "0")
+    assert len(result.records) == 3 and micro_prf(result.counts("full").sum(0))[2] > 50
+    make(mine, "--episodes", "2", way=2, shot=1)  # another setting beside it: the first goes on as it was
+    commands(mine, "--epochs", "0", way=2, shot=1)
+    capsys.readouterr()
+    commands(mine, "--epochs", "0")
+    assert "3-2 is finished; nothing to do" in capsys.readouterr().out
+    tables.main(["tiny", "--output", str(mine / "out")])
+    out = capsys.readouterr().out
+    assert "| own 3-2 | 3 |" in out and "| own 2-1 | 2 |" in out and "data version own-" in out
+
+
+def test_the_commands_run_with_source_training(mine):
+    cases.write_encoder(mine / "encoder")
+    make(mine, "--episodes", "2", "--train", str(mine / "source.txt"))
+    assert len(commands(mine).records) == 2
+    for name in ("proml", "readout"):
+        assert len(commands(mine, "--method", name).records) == 2
+
+
+def test_an_empty_query_set_is_an_episode_with_nothing_to_find(mine):
+    cases.write_encoder(mine / "encoder")
+    make(mine, "--episodes", "3")
+    path = Split(mine / "data", "own").episodes(3, 2)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["query"] = {"word": [], "label": []}
+    lines[1]["query"] = {"word": [[], ["word1"]], "label": [[], ["O"]]}
+    lines[2]["support"] = {"word": [], "label": []}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (mine / "data" / "manifest.json").unlink()
+    records = commands(mine, "--epochs", "0").records
+    assert records[0]["full"] == records[0]["published"] == {} and records[0]["steps"] == 0
+    assert not any(counts[2] for counts in records[1]["full"].values())
+    assert records[2]["empty_support"] == 1 and all(counts[:2] == [0, 0] for counts in records[2]["full"].values())

@@ -116,9 +116,6 @@ class Sampler:
         sentences: to draw from; a set, with none twice.
         way, shot: N and K.
         source: where the sentences are from, for messages.
-
-    Raises:
-        UserError: fewer than `way` types have the entities that an episode requires.
     """
 
     def __init__(self, sentences: Sequence[Sentence], way: int, shot: int, source: str):
@@ -128,24 +125,26 @@ class Sampler:
         for index, counts in enumerate(self.counts):
             for kind in counts:
                 self.having.setdefault(kind, []).extend([index] * (max(counts.values()) <= 2 * shot))
-        number = {kind: sum(self.counts[i][kind] for i in found) for kind, found in self.having.items()}
-        self.types = sorted(kind for kind in number if number[kind] >= 2 * shot)
+        self.number = {kind: sum(self.counts[i][kind] for i in found) for kind, found in self.having.items()}
+        self.types = sorted(kind for kind in self.number if self.number[kind] >= 2 * shot)
         self.impossible: dict[frozenset[str], str] = {}  # choices of types without an episode, and why
-        if len(self.types) < way:
-            rare = sorted(number.keys() - set(self.types), key=lambda kind: (-number[kind], kind))
-            these = f"{len(self.types)} of its {len(number)} types do; "
-            these += f"`{rare[0]}` has {number[rare[0]]}" if rare else f"--way is {way}"
-            raise UserError(
-                f"{source} has too few entities: each of {way} types needs {2 * shot}, {shot} for the support set and "
-                f"{shot} for the query set, in sentences with at most {2 * shot} of a type; {these}"
-            )
 
     def draw(self, rng: random.Random) -> tuple[list[int], list[int]]:
         """The numbers of the sentences of a support set and a query set.
 
         Raises:
-            UserError: no choice of types has an episode, or none of the first `CHOICES`.
+            UserError: fewer than `way` types have the entities that an episode requires, or no choice of types has an
+                episode, or none of the first `CHOICES`.
         """
+        if len(self.types) < self.way:
+            rare = sorted(self.number.keys() - set(self.types), key=lambda kind: (-self.number[kind], kind))
+            these = f"{len(self.types)} of its {len(self.number)} types do"
+            these += f"; `{rare[0]}` has {self.number[rare[0]]}" if rare else ""
+            raise UserError(
+                f"{self.source} has too few entities: each of {self.way} types needs {2 * self.shot}, {self.shot} for "
+                f"the support set and {self.shot} for the query set, in sentences with at most {2 * self.shot} of a "
+                f"type; {these}"
+            )
         choices = math.comb(len(self.types), self.way)
         while len(self.impossible) < min(choices, CHOICES):
             types = sorted(rng.sample(self.types, self.way))
@@ -161,16 +160,16 @@ class Sampler:
         """An episode of these types, if there is one."""
         these = set(types)
         candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= these})
-        for kind in types:
-            if (number := sum(self.counts[i][kind] for i in candidates)) < 2 * self.shot:
-                why = f"in sentences without types but {', '.join(types)}, `{kind}` has {number} entities"
-                self.impossible[frozenset(types)] = why
-                return None
         for _ in range(ATTEMPTS):
             support = self.greedy(rng, types, candidates)
             query = support and self.greedy(rng, types, sorted(set(candidates) - set(support)))
             if support and query:
                 return support, query
+        for kind in types:
+            if (number := sum(self.counts[i][kind] for i in candidates)) < 2 * self.shot:
+                why = f"in sentences without types but {', '.join(types)}, `{kind}` has {number} entities"
+                self.impossible[frozenset(types)] = why
+                return None
         found = self.search(rng, types, candidates)
         if found is None:
             self.impossible[frozenset(types)] = f"the entities of {', '.join(types)} are in too few sentences"

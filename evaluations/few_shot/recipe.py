@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from common.flags import Count, CountOrZero, LearningRate, Length, Seed, Share, flag
-from evaluations.few_shot.data import SETTINGS, TYPES
 from evaluations.few_shot.scores import SCORINGS
 
 PLACE = Path("evaluations/ner/CONTaiNER")  # of data and results, seen from the repository's root
@@ -15,9 +14,9 @@ PLACE = Path("evaluations/ner/CONTaiNER")  # of data and results, seen from the 
 class Recipe:
     """What every method has; a method's own flags and defaults are a subclass beside it."""
 
-    type: str = flag(help="split of Few-NERD", choices=TYPES)
-    way: int = flag(5, "types per episode", choices=sorted({way for way, _ in SETTINGS}))
-    shot: int = flag(1, "entities per type", choices=sorted({shot for _, shot in SETTINGS}))
+    type: str = flag(help="split of Few-NERD, intra or inter; of other episodes, the --type they were made with")
+    way: Count = flag(5, "types per episode")
+    shot: Count = flag(1, "entities per type")
     name: str = flag(help="name of the run; its source training is shared by all settings")
     method: str = flag("container", "few-shot method")
     model: str = flag("checkpoints/for_container", "encoder: a directory, a hub id or `minilm`")

@@ -151,13 +151,14 @@ def run_episode(method: Method, index: int, episode: Episode, labels: list[str])
     """Tag the query set of episode number `index`; the method is left as it was.
 
     The index and the recipe's seed decide what is random, whatever was run before in this process. Words beyond
-    `max_length` are tagged O, and so is everything if the support set has no word.
+    `max_length` are tagged O, and so is everything if the support set has no word. If the query set has none, there is
+    nothing to find, and nothing is done.
     """
     torch.manual_seed(seed_of(method.recipe.seed, index))
     losses: list[float] = []
     measured: dict[str, list[int]] = {}
     tags: list[list[str]] = [[] for _ in episode.query]
-    if any(sentence.words for sentence in episode.support):
+    if all(any(sentence.words for sentence in part) for part in episode):
         losses = method.fit(episode.support, labels)
         tags = method.tag([sentence.words for sentence in episode.query])
         measured = method.measure(episode.query)

@@ -34,15 +34,16 @@ all query spans and tags with dropout, as `-transductive` does here. NuNER (2024
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Selection):
     name: str = argument("the run", "NAME")
-    type: str | None = argument("intra or inter; both if not given", "TYPE", nargs="?", choices=TYPES)
+    type: str | None = argument("intra, inter or that of other episodes; all if not given", "TYPE", nargs="?")
     output: Path = flag(PLACE / "outputs/few-nerd", "directory of the results")
 
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
+    of_others = sorted({path.parent.name for path in recipe.output.glob(f"*/{recipe.name}")} - set(TYPES))
     folders = [
         folder.parent
-        for split in ([recipe.type] if recipe.type else TYPES)
+        for split in ([recipe.type] if recipe.type else [*TYPES, *of_others])
         for folder in sorted((recipe.output / split / recipe.name).glob("*/run.json"))
     ]
     if not folders:
@@ -93,8 +94,13 @@ def table(
         seconds = np.mean([record["seconds"] for record in result.records.values()])
         lines.append([setting(folder), str(len(counts)), f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}"])
         lines[-1] += [f"{low:.2f} to {high:.2f}", against(container, result, scoring), f"{seconds:.2f}"]
-        lines[-1] += [f"{rows[made['type']][COLUMN[made['way'], made['shot']]]:.2f}" for rows in published.values()]
+        lines[-1] += [beside(rows.get(made["type"], ()), made["way"], made["shot"]) for rows in published.values()]
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def beside(published: tuple[float, ...], way: int, shot: int) -> str:
+    """The published F1 of a setting, where there is one."""
+    return f"{published[COLUMN[way, shot]]:.2f}" if published and (way, shot) in COLUMN else ""
 
 
 def against(container: Run | None, result: Run, scoring: str) -> str:

@@ -5,7 +5,7 @@ import json
 
 import torch
 
-from common.errors import run
+from common.errors import UserError, run
 from common.hardware import pick_device
 from encoders import check_tokenizer, fingerprint, load_encoder
 from evaluations.few_shot.data import Split, identity, read_columns, read_labels
@@ -28,6 +28,9 @@ def main(argv: list[str]) -> None:
     }
     labels = read_labels(split.labels("train"))
     inputs |= kind.inputs(recipe, labels)
+    if next(read_columns(split.train), None) is None and getattr(recipe, "epochs", 1):
+        does_without = "; --epochs 0 does without" if hasattr(recipe, "epochs") else ""
+        raise UserError(f"{split.train} has no sentence, which source training requires{does_without}")
     folder = kind.source_folder(recipe)
     with RunDirectory(folder) as directory:
         directory.begin(recipe.source_arguments, inputs, free=frozenset(), resume=True)
