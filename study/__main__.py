@@ -5,38 +5,21 @@
     python -m study rates STUDY     writes STUDY/rates and STUDY/grid.md, of the runs in STUDY/grid
 
 A killed study goes on when the command is given again; started several times (once for each core, GPU or machine that
-shares the directory), the starts share the work. `python -m study run --help` lists the parameters.
+shares the directory), the starts share the work. All flags are those of `run`.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from common.errors import UserError, run
-from common.flags import argument, parse
+from common.errors import run
+from common.flags import parse
 from study import design, jobs, report
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """What `report` and `rates` read."""
-
-    directory: Path = argument("directory of the study", "STUDY")
-
-
 def main(argv: list[str]) -> None:
-    command, *rest = argv or ["--help"]
-    if command == "run":
-        study = parse(design.Study, rest, __doc__)
+    study = parse(design.Study, argv, __doc__)
+    if study.command == "run":
         jobs.run_all(study.directory, partial(design.jobs, study))
-        print(report.write(study.directory))
-    elif command in ("report", "rates"):
-        directory = parse(Place, rest, __doc__).directory
-        print(report.write(directory) if command == "report" else report.choose_rates(directory))
-    elif command in ("-h", "--help"):
-        print(__doc__)
-    else:
-        raise UserError(f"{command}: no such command; there are run, report and rates")
+    print(report.choose_rates(study.directory) if study.command == "rates" else report.write(study.directory))
 
 
 if __name__ == "__main__":

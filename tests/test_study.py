@@ -1,12 +1,14 @@
 """The study of encoders: its design, its tables against hand-counted values, and the whole of it in small."""
 
+import importlib
+import io
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tarfile
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import few_shot_cases as cases
 import pytest
@@ -15,8 +17,9 @@ from common.errors import UserError
 from common.files import ROOT
 from common.flags import parse
 from study import __main__ as study
-from study import report
-from study.design import ARMS, Rates, Study, jobs
+from study import design, report
+from study import jobs as graph
+from study.design import ARMS, VARIANTS, Study, jobs, read_rates
 from training.optimisation import temperature
 from training.recipe import read_recipe
 
@@ -25,12 +28,12 @@ RESULTS = ROOT / "study" / "results"
 
 def commands(*flags: str) -> dict[str, str]:
     """The jobs of a study by name, each with its command."""
-    return {job.name: " ".join(job.command) for job in jobs(parse(Study, ["s", *flags], None))}
+    return {job.name: " ".join(job.command) for job in jobs(parse(Study, ["run", "s", *flags], None))}
 
 
-def write_pretraining(folder: Path, rates: Rates, mlm_loss: float) -> None:
+def write_pretraining(folder: Path, rates: str, mlm_loss: float) -> None:
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"arguments": rates._asdict()}))
+    (folder / "run.json").write_text(json.dumps({"arguments": read_rates(rates)}))
     lines = [{"step": 0, "validation": {"mlm_loss": 0.1}}, {"step": 10, "loss": 0.2}]
     lines.append({"step": 20, "validation": {"mlm_loss": mlm_loss}})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -60,10 +63,10 @@ def test_arms_and_seeds_multiply():
 
 
 def test_every_arm_is_a_recipe_of_pretraining(tmp_path):
-    made = jobs(Study(directory=tmp_path, variants=list(ARMS)[2:]))
+    made = jobs(Study(directory=tmp_path, variants=list(VARIANTS)))
     recipes = {job.name: read_recipe(list(job.command[2:])) for job in made if job.name.startswith("pretrain-")}
     weights = {name: (recipe.alpha, recipe.beta, recipe.gamma) for name, recipe in recipes.items()}
-    assert len(recipes) == len(ARMS) and weights["pretrain-B_gentle-61820"] == (0, 0, 0)
+    assert len(recipes) == len(ARMS | VARIANTS) and weights["pretrain-B_gentle-61820"] == (0, 0, 0)
     assert recipes["pretrain-C_kl_plain-61820"].kl_form == "plain"
     for name, steps in {"C": 2000, "C_gentle": 600}.items():  # the paper's temperature, of which they see the beginning
         recipe = recipes[f"pretrain-{name}-61820"]
@@ -71,20 +74,30 @@ def test_every_arm_is_a_recipe_of_pretraining(tmp_path):
         assert curve == pytest.approx(5 * (1 - 3e-5) ** 300, abs=1e-4)
 
 
-def test_mistakes_are_named():
-    with pytest.raises(UserError, match="--variants D: no such arm; there are B, C, B_gentle"):
-        commands("--variants", "D")
+def test_what_a_job_needs_comes_before_it():
+    before: set[str] = set()
+    for job in jobs(Study(directory=Path("s"), texts=["a.txt"], pretraining_seeds=[1, 2], variants=list(VARIANTS))):
+        assert before.issuperset(job.needs) and job.name not in before, job.name
+        before.add(job.name)
+
+
+def test_mistakes_are_named(capsys):
     with pytest.raises(UserError, match=r"1e-3:0\.5: rates look like 1e-3:5e-4:100"):
         commands("--grid", "1e-3:0.5")
-    with pytest.raises(UserError, match="walk: no such command; there are run, report and rates"):
-        study.main(["walk"])
+    for argv, message in (
+        (["run", "s", "--variants", "D"], "--variants: invalid choice: 'D' (choose from 'B_gentle', "),
+        (["walk"], "COMMAND: invalid choice: 'walk' (choose from 'run', 'report', 'rates')"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            study.main(argv)
+        assert message in capsys.readouterr().err
 
 
 def test_the_rates_of_the_lowest_loss_of_both_arms_are_chosen(tmp_path):
     rows = {"1e-4:1e-5:20": (5.0, 6.0), "1e-3:5e-4:100": (5.2, 5.2), "1e-3:1e-3:20": (4.9, 5.8)}
     for rates, losses in rows.items():
         for arm, loss in zip("BC", losses, strict=True):
-            write_pretraining(tmp_path / "grid" / f"{arm}-{rates.replace(':', '-')}", Rates.read(rates), loss)
+            write_pretraining(tmp_path / "grid" / f"{arm}-{rates.replace(':', '-')}", rates, loss)
     study.main(["rates", str(tmp_path)])
     assert (tmp_path / "rates").read_text() == "0.001:0.0005:100\n"
     assert "| 0.0001 | 1e-05 | 20 | 5.000 | 6.000 |" in (tmp_path / "grid.md").read_text()
@@ -115,7 +128,7 @@ def test_tables_by_hand(tmp_path):
                 write_few_shot_run(tmp_path / f"few-nerd/{kind}/{arm}-{seed}/5-1", episodes, seed)
     write_few_shot_run(tmp_path / "few-nerd/intra/A-2/5-1", [[0, 5, 5]] * 120, 2)  # B has no such seed
     write_few_shot_run(tmp_path / "variants/intra/C_new-0/5-1", [[1, 5, 5]] * 100, 0)  # looked at, no more
-    write_pretraining(tmp_path / "pretrain" / "B", Rates(1e-3, 5e-4, 20), 4.5)
+    write_pretraining(tmp_path / "pretrain" / "B", "1e-3:5e-4:20", 4.5)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "perplexity-held_out-7").write_text(f"bar\r  0%| bar\r| {tmp_path}/B | 90.02 |\n")
     for arm in ("B", "C"):
@@ -135,8 +148,8 @@ def test_runs_pair_by_pretraining_seed_and_few_shot_seed(tmp_path):
     """B and C pair within a pre-training seed; A, which has none, pairs with both of B's."""
     for name, correct in {"A-0": 1, "B-5-0": 2, "B-6-0": 3, "B-6-1": 5, "C-6-0": 4, "C-7-0": 5}.items():
         write_few_shot_run(tmp_path / f"few-nerd/inter/{name}/5-1", [[correct, 5, 5]] * 3, int(name[-1]))
-    rows = report.paired(report.read_settings([tmp_path / "few-nerd"])["inter 5-1"])
-    assert {name: (row["seeds"], round(row["difference"], 6)) for name, row in rows.items()} == {
+    rows = report.gains(report.read_settings([tmp_path / "few-nerd"])["inter 5-1"])
+    assert {name: (row["seeds"], round(row["value"], 6)) for name, row in rows.items()} == {
         "B - A": (2, 30),  # 2 and 3 of 5 against 1 and 1
         "C - A": (2, 70),
         "C - B": (1, 20),
@@ -148,44 +161,55 @@ def test_the_committed_tables_come_of_the_committed_runs(tmp_path):
         archive.extractall(tmp_path, filter="data")
     settings = report.read_settings([tmp_path / "study" / "few-nerd"])
     committed = (RESULTS / "tables.md").read_text().splitlines()
-    tables = [report.scores_table(settings), report.differences_table(settings)]
+    tables = report.f1_tables(settings)
     rows = [row for table in [*tables, report.training_table(RESULTS / "pretrain")] for row in table.splitlines()]
     assert len(rows) > 60 and set(rows) <= set(committed)
     assert set(report.printed_table(tmp_path / "study" / "logs" / "states-C")) <= set(committed)
 
 
-@pytest.mark.slow
-def test_a_whole_study_in_small_by_two_at_once_and_again(tmp_path):
-    data = cases.write_data(tmp_path / "data", episodes=101)
+def run_here(command, stdout, **options):
+    """Run a job in this process, which spares it python's start; the study's own is run as ever."""
+    script, *argv = command[2:] if command[1] == "-m" else command[1:]
+    if script == "study":
+        return subprocess.run(command, stdout=stdout, cwd=ROOT, **options)
+    output = io.TextIOWrapper(stdout, write_through=True)
+    with redirect_stdout(output):
+        importlib.import_module(script.removesuffix(".py")).main(argv)
+    output.detach()
+    return subprocess.CompletedProcess(command, 0)
+
+
+def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
+    subprocesses = SimpleNamespace(run=run_here, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr(graph, "subprocess", subprocesses)
+    for module in (design, report):
+        monkeypatch.setattr(module, "CHOSEN_ON", 2)
+    data = cases.write_data(tmp_path / "data", episodes=3)
     shutil.copytree(data / "intra", data / "inter")
     shutil.copytree(data / "episode-data" / "intra", data / "episode-data" / "inter")
     encoder = cases.write_encoder(tmp_path / "encoder")
     text = tmp_path / "news.txt"
-    text.write_text("\n".join(f"word{i % 60} word{i % 7} word{i % 11}" for i in range(400)) + "\n")
+    text.write_text("\n".join(f"word{i % 60} word{i % 7} word{i % 11}" for i in range(80)) + "\n")
     place = tmp_path / "study"
     flags = {
         "model": encoder, "data": text, "elsewhere": text, "few_nerd": data, "max_steps": 4, "grid": "1e-3:5e-4:2",
-        "grid_steps": 2, "variants": "C_kl_plain", "seeds": 0, "settings": "5-1", "episodes": 101,
+        "grid_steps": 2, "variants": "C_kl_plain", "seeds": 0, "settings": "5-1", "episodes": 3,
     }  # fmt: skip
-    argv = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
-    command = [sys.executable, "-m", "study", "run", str(place), *argv]
-    environment = os.environ | {"HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    together = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    outputs = [process.communicate()[0] for process in together]
-    assert [process.returncode for process in together] == [0, 0], outputs
+    argv = ["run", str(place), *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
+    study.main(argv)
     ran = (place / "commands.sh").read_text().splitlines()
     done = {path.name for path in (place / "done").iterdir()}
-    assert len(ran) == len(done) == 36  # none was run twice
+    assert len(ran) == len(done) == 36
     assert {"few-nerd-C-61820-0-inter-5-1", "perplexity-elsewhere-61820", "states-C_kl_plain-61820", "rates"} < done
     tables = (place / "tables.md").read_text()
     for arms in ("B - A", "C - B", "C - A"):
         assert f"| intra 5-1 | {arms} | " in tables and f"| inter 5-1 | {arms} | " in tables
-    assert "| C-61820 | 4 | " in tables
-    assert "| intra 5-1-nnshot | 100 | C |" in tables and "| intra 5-1 | 100 | C_kl_plain |" in tables
+    assert "| C-61820 | 4 | " in tables and "| intra 5-1 | 1 | A |" in tables and "| inter 5-1 | 3 | A |" in tables
+    assert "| intra 5-1-nnshot | 2 | C |" in tables and "| intra 5-1 | 2 | C_kl_plain |" in tables
 
     (place / "done" / "few-nerd-C-61820-0-inter-5-1").unlink()  # as if it had been killed at its end
-    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    assert "few-nerd-C-61820-0-inter-5-1" in again and "few-nerd-B" not in again.split("| setting")[0]
+    capsys.readouterr()
+    study.main(argv)
+    again = capsys.readouterr().out
+    assert "few-nerd-C-61820-0-inter-5-1 is done; 0 of 36 jobs are left" in again and again.count(" is done") == 1
     assert (place / "tables.md").read_text() == tables

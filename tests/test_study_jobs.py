@@ -13,7 +13,7 @@ import pytest
 from common.errors import UserError
 from common.files import ROOT
 from study import jobs
-from study.jobs import Job, estimate, run_all
+from study.jobs import Job, run_all
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +21,18 @@ def short_pause(monkeypatch):
     monkeypatch.setattr(jobs, "PAUSE", 0.05)
 
 
-def shell(name: str, script: str, *needs: str, minutes: float = 1) -> Job:
-    return Job(name, ("bash", "-c", script), needs, minutes)
+def shell(name: str, script: str, *needs: str) -> Job:
+    return Job(name, ("bash", "-c", script), needs)
 
 
 def start(folder: Path, graph: list[Job]) -> subprocess.Popen:
     """A start in a process of its own."""
     script = (
         "import json, sys; from pathlib import Path; from study import jobs; jobs.PAUSE = 0.05\n"
-        "graph = [jobs.Job(name, tuple(c), tuple(needs)) for name, c, needs, _ in json.loads(sys.argv[2])]\n"
+        "graph = [jobs.Job(*job) for job in json.loads(sys.argv[2])]\n"
         "jobs.run_all(Path(sys.argv[1]), lambda: graph)"
     )
-    rows = json.dumps([(job.name, job.command, job.needs, job.minutes) for job in graph])
-    return subprocess.Popen([sys.executable, "-c", script, str(folder), rows], cwd=ROOT)
+    return subprocess.Popen([sys.executable, "-c", script, str(folder), json.dumps(graph)], cwd=ROOT)
 
 
 def until(condition) -> None:
@@ -55,7 +54,7 @@ def test_a_job_waits_for_what_it_needs_and_a_second_run_does_nothing(tmp_path, c
     assert (tmp_path / "logs" / "a").read_text() == "printed\n"
     lines = (tmp_path / "commands.sh").read_text().splitlines()
     assert len(lines) == 3 and lines[0].startswith(f"bash -c 'echo a >> {order}; echo printed' # 20")
-    assert lines[0].endswith(", 0 s") and "c is done; about 0 minutes are left" in capsys.readouterr().out
+    assert lines[0].endswith(", 0 s") and "c is done; 1 of 3 jobs are left" in capsys.readouterr().out
     run_all(tmp_path, lambda: graph)
     assert len(order.read_text().split()) == 3
     assert subprocess.run(["bash", tmp_path / "commands.sh"], check=True, capture_output=True).stdout == b"printed\n"
@@ -110,15 +109,3 @@ def test_a_command_may_depend_on_what_an_earlier_job_found(tmp_path):
 
     run_all(tmp_path, graph)
     assert (tmp_path / "used").read_text() == "42\n"
-
-
-@pytest.mark.parametrize("graph", [[shell("a", "true", "a")], [shell("a", "true", "b")], [shell("a", "true")] * 2])
-def test_jobs_that_cannot_be_ordered_are_an_error(tmp_path, graph):
-    with pytest.raises(ValueError, match="job a"):
-        run_all(tmp_path, lambda: graph)
-
-
-def test_the_estimate_by_hand():
-    graph = [shell("a", "", minutes=2), shell("b", "", minutes=3), shell("c", "", minutes=5)]
-    assert estimate(graph, {}) == 10
-    assert estimate(graph, {"a": {"seconds": 60}}) == 4  # half of what was guessed
