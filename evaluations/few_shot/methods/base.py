@@ -28,11 +28,14 @@ class Method(nn.Module, ABC):
     Dropout is the recipe's in train mode, and none in eval mode, in which episodes begin and end.
 
     `READS_LABEL_NAMES`: whether the words of a label tell the method something, which is another setting.
+    `probabilities`: after `tag`, of each sentence the probability of each of `fit`'s labels, (length, Y); None for a
+    method without scores of labels.
     """
 
     RECIPE: ClassVar[type[Recipe]] = Recipe
     SOURCE: ClassVar[str]
     READS_LABEL_NAMES: ClassVar[bool] = False
+    probabilities: Sequence[Tensor] | None = None
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe):
         super().__init__()

@@ -46,7 +46,9 @@ class NNShot(Contrastive):
         hidden = F.normalize(self.hidden(self.pack([*self.support, *encoded])), dim=1)  # (m + n, D)
         references, tokens = hidden.tensor_split([len(self.support_labels)])
         scores = label_scores(tokens, *self.references(references), len(self.labels))
-        tags = self.decode(scores, [len(sentence.first) for sentence in encoded])
+        lengths = [len(sentence.first) for sentence in encoded]
+        self.probabilities = scores.softmax(1).split(lengths)
+        tags = self.decode(scores, lengths)
         return [[self.labels[tag] for tag in sentence.tolist()] for sentence in tags]
 
     def references(self, support: Tensor) -> tuple[Tensor, Tensor]:

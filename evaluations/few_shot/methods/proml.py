@@ -182,4 +182,5 @@ class ProML(ReadsNames):
         states, known, asked, lengths = self.read(self.support, query, types)
         numbers = torch.tensor([self.labels.index(label) for label in known], device=self.device)
         distances = neighbour_distances(asked, states, numbers, len(self.labels), self.recipe.shot)
+        self.probabilities = (-distances).softmax(1).split(lengths)
         return [[self.labels[tag] for tag in tags.tolist()] for tags in distances.argmin(1).split(lengths)]
