@@ -12,8 +12,9 @@ from checkpoint_cases import edit_config
 
 from common.errors import UserError
 from evaluations.latent_types import explore
-from evaluations.latent_types.page import LARGEST_PAGE, curve_pictures, render, typed_runs
+from evaluations.latent_types.page import curve_pictures, typed_runs
 from evaluations.latent_types.typed_corpus import TypedCorpus
+from evaluations.pages import LARGEST_PAGE, render
 from model import load_autoencoder
 
 HOSTILE = "</script><script>x()</script><img src=x onerror=x()>&amp;"  # within the tiny model's 64 positions

@@ -1,1 +1,18 @@
-"""Few-shot named entity recognition on Few-NERD, for any encoder: CONTaiNER (Das et al., ACL 2022) and others."""
+"""Few-shot named entity recognition, for any encoder: CONTaiNER (Das et al., ACL 2022) and others, on Few-NERD or your
+own sentences."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evaluations.few_shot.tagger import FewShotTagger as FewShotTagger
+
+__all__ = ["FewShotTagger"]
+
+
+def __getattr__(name: str) -> Any:
+    """`FewShotTagger`, imported with torch and the methods only where it is asked for."""
+    if name == "FewShotTagger":
+        from evaluations.few_shot.tagger import FewShotTagger
+
+        return FewShotTagger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

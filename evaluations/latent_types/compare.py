@@ -15,7 +15,6 @@ from common.flags import Count, Length, Seed, argument, flag, parse
 from common.hardware import pick_device
 from encoders import max_positions
 from evaluations.latent_types.matching import Match, Movement, matches, movement
-from evaluations.latent_types.page import EXAMPLES, render
 from evaluations.latent_types.typed_corpus import (
     TypedCorpus,
     arguments_of,
@@ -25,6 +24,7 @@ from evaluations.latent_types.typed_corpus import (
     run_directory_of,
     type_corpus,
 )
+from evaluations.pages import EXAMPLES, render
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ function showFound() {
   for (const sentence of document.querySelectorAll("#examples > li")) {
     let found = 0;
     for (const token of sentence.children) {
-      const own = token.firstChild ? token.firstChild.data.toLowerCase() : "";
+      const own = token.firstChild ? token.firstChild.data.toLowerCase().split(/\s+/) : [];
       const ofType = !type || token.dataset.type === type;
-      const ofWord = !word || own === word || own === "##" + word;
+      const ofWord = !word || own.join(" ") === word || own.includes(word) || own.includes("##" + word);
       token.classList.toggle("off", !ofType);
       token.classList.toggle("hit", Boolean(word) && ofType && ofWord);
       found += ofType && ofWord;
@@ -21,7 +21,8 @@ function showFound() {
     sentences += !sentence.hidden;
     tokens += found;
   }
-  document.getElementById("found").value = type || word ? `${tokens} tokens in ${sentences} sentences` : "";
+  const found = `${tokens} ${filter.dataset.unit ?? "tokens"} in ${sentences} sentences`;
+  document.getElementById("found").value = type || word ? found : "";
 }
 
 if (filter) {

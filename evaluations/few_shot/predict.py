@@ -1,0 +1,177 @@
+"""Tag your own text from a few examples, with a run's source training.
+
+python -m evaluations.few_shot.predict --run NAME --support examples.txt --input text.txt --html page.html
+
+The examples are in any format of evaluations.few_shot.episodes. The text is a sentence a line, or, in a file .jsonl,
+{"text": ...} or {"tokens": [...]} a line. Each entity is printed as a line: number of the sentence's line, characters
+START-END from 0, type, text and score, with tabs between them. The score is the probability of the type by the method's
+scores of the labels, averaged over the entity's words; it is empty for methods without scores (tadner, readout).
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, note, run
+from common.files import write_atomically
+from common.flags import Count, flag, parse
+from common.text import RECORD_ENDS, TEXT_ENDS, read_lines
+from evaluations.few_shot.formats import JSON, check_text, json_object, read_examples
+from evaluations.few_shot.methods import METHODS
+from evaluations.few_shot.recipe import PLACE
+from evaluations.few_shot.tagger import Entity, FewShotTagger, spans_of
+from evaluations.pages import render
+from runs.directory import FINISHED, disk_errors
+
+SHOWN = (10_000, 3_000, 1_000, 300, 100, 30, 10)  # sentences on the page, as it has room for
+WORDS, CHARACTERS = 1_000, 1_000  # on the page, of a sentence and of a word or an entity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    run: str = flag(help="name of the run whose source training is used, or its directory")
+    type: str | None = flag(None, "of the run, where there are several of the name: intra, inter, ...")
+    method: str = flag("container", "few-shot method", choices=METHODS)
+    support: str = flag(help="examples: a file, a hub id or a directory")
+    split: str = flag("train", "of examples in a data set: which of them are read")
+    tags: str = flag("ner_tags", "of examples in a data set: the column of the labels")
+    input: Path = flag(help="text to tag; /dev/stdin for what is piped in")
+    json: bool = flag(False, "print each entity as JSON: sentence, start, end, label, text, score")
+    html: Path | None = flag(None, "page to write, with the entities in colour")
+    batch_size: Count = flag(64, "sentences that are tagged at once")
+    label_names: Path | None = flag(None, "label<TAB>words, a line each, for methods that read label names")
+    output: Path = flag(PLACE / "outputs/few-nerd", "directory of the runs")
+    device: str = flag("auto", "cpu, cuda, cuda:1, ...; auto: a GPU where there is one")
+
+
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
+    folder = find_run(recipe)
+    examples = read_examples(recipe.support, recipe.split, recipe.tags)
+    print(f"{recipe.support}: {examples}", file=sys.stderr)
+    sentences = read_text(recipe.input)
+    flags = {"label_names": recipe.label_names} if recipe.label_names else {}
+    tagger = FewShotTagger.from_run(folder, recipe.method, recipe.device, **flags)
+    words = tagger.fit(examples.sentences).method.words
+    if words.cut:
+        note(f"{recipe.support}: {words.cut:,} words beyond {words.max_length} word pieces of a sentence are not read")
+    found = []
+    for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, progress=True), 1):
+        found.append(entities)
+        for entity in entities:
+            print(line_of(number, entity, recipe.json))
+    if long := [number for number, words_beyond in enumerate(tagger.beyond, 1) if words_beyond]:
+        number = f"{tagger.beyond[long[0] - 1]:,} words beyond {words.max_length} word pieces"
+        note(f"{recipe.input}, line {long[0]}: {number} are not tagged ({len(long):,} such lines)")
+    total = sum(map(len, found))
+    print(f"{total:,} entities in {sum(map(bool, found)):,} of {len(found):,} sentences", file=sys.stderr)
+    if recipe.html:
+        page = page_of(sentences, found, recipe, folder, len(examples.sentences))
+        with disk_errors(recipe.html.parent):
+            write_atomically(recipe.html, page)
+        print(recipe.html, file=sys.stderr)
+
+
+def find_run(recipe: Recipe) -> Path:
+    """The directory OUTPUT/TYPE/NAME of a run whose source training for the method is finished.
+
+    Raises:
+        UserError: there is none, or several.
+    """
+    source = Path("source") / METHODS[recipe.method].SOURCE / FINISHED
+    if (Path(recipe.run) / source).exists():
+        return Path(recipe.run).resolve()
+    types = [folder for folder in sorted(recipe.output.glob("*")) if recipe.type in (None, folder.name)]
+    found = [folder / recipe.run for folder in types if (folder / recipe.run / source).exists()]
+    if not found:
+        raise UserError(
+            f"{recipe.output} holds no run {recipe.run} with finished source training for {recipe.method}; "
+            f"train first: python -m evaluations.few_shot.train --method {recipe.method} --name {recipe.run} ..."
+        )
+    if len(found) > 1:
+        raise UserError(f"there are several runs {recipe.run}; --type is {' or '.join(p.parent.name for p in found)}")
+    return found[0]
+
+
+def read_text(path: Path) -> list[str | list[str]]:
+    """The sentences of a file, one a line, blank ones too: texts, or the words of each.
+
+    Raises:
+        UserError: naming the line: the file cannot be read, or a line of a file .jsonl is not as it must be.
+    """
+    is_json = any(suffix in JSON for suffix in path.suffixes)
+    sentences: list[str | list[str]] = []
+    for number, line in enumerate(read_lines(path, RECORD_ENDS if is_json else TEXT_ENDS, longest=sys.maxsize), 1):
+        if is_json and line.strip():
+            where = f"{path}, line {number}"
+            record = json_object(line, where)
+            sentence: Any = record.get("text", record.get("tokens"))
+            if isinstance(sentence, list) and all(isinstance(word, str) for word in sentence):
+                check_text(" ".join(sentence), where)
+            elif not isinstance(sentence, str):
+                raise UserError(f"{where}: neither a `text` nor `tokens`, a list of strings")
+            else:
+                check_text(sentence, where)
+            sentences.append(sentence)
+        else:
+            sentences.append(line)
+    return sentences
+
+
+def line_of(number: int, entity: Entity, as_json: bool) -> str:
+    """What is printed of an entity of the sentence of that number."""
+    score = None if entity.score is None else round(entity.score, 4)
+    if as_json:
+        return json.dumps({"sentence": number, **entity._asdict(), "score": score}, ensure_ascii=False)
+    text = " ".join(entity.text.split())
+    shown = "" if score is None else f"{score:.2f}"
+    return f"{number}\t{entity.start}-{entity.end}\t{entity.label}\t{text}\t{shown}"
+
+
+def page_of(
+    sentences: Sequence[str | list[str]], found: Sequence[list[Entity]], recipe: Recipe, folder: Path, support: int
+) -> str:
+    """The page, with the entities of each sentence in colour."""
+    counts = Counter(entity.label for entities in found for entity in entities)
+    types = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    type_ids = {kind: number for number, (kind, _) in enumerate(types, 1)}
+    rows = []
+    for number, (sentence, entities) in enumerate(zip(sentences, found, strict=True), 1):
+        text, words = spans_of(sentence)
+        starts = {entity.start: entity for entity in entities}
+        parts: list[tuple[str, int, float | None]] = []
+        end = 0
+        for begin, after in words[:WORDS]:
+            if begin < end:  # in the entity before
+                continue
+            entity = starts.get(begin)
+            after = entity.end if entity else after
+            parts.append((text[end:begin], 0, None))
+            parts.append((text[begin:after], type_ids[entity.label] if entity else 0, entity.score if entity else None))
+            end = after
+        if len(rows) < SHOWN[0]:
+            clipped = [(text[:CHARACTERS] + "…" * (len(text) > CHARACTERS), *rest) for text, *rest in parts if text]
+            rows.append((number, clipped + [("…", 0, None)] * (len(words) > WORDS)))
+    return render(
+        "entities.html.jinja",
+        rows,
+        SHOWN,
+        title=recipe.input.name,
+        num_types=len(types) + 1,
+        types=types,
+        sentences=len(sentences),
+        entities=sum(counts.values()),
+        support=support,
+        examples_of=Path(recipe.support).name,
+        run=f"{folder.parent.name}/{folder.name}",
+        method=recipe.method,
+        scored=any(entity.score is not None for entities in found for entity in entities) or not counts,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,152 @@
+"""Entities in any text, from a handful of examples."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.hardware import pick_device
+from common.seeds import seed_of
+from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.formats import read_examples, word_spans
+from evaluations.few_shot.methods import METHODS, Method
+from evaluations.few_shot.scores import entities
+from runs import read_record, read_summary
+
+
+class Entity(NamedTuple):
+    """The characters [start, end) of a sentence, their type, the text, and the score.
+
+    The score is the probability of the type, the softmax over the labels of the method's scores (minus the distances to
+    the labels' examples), averaged over the entity's words; None for a method without scores. It orders entities of one
+    support set; it is not calibrated.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None
+
+
+class FewShotTagger:
+    """A method that was trained on its source split, for tagging any text after a look at a support set.
+
+        tagger = FewShotTagger.from_run("outputs/few-nerd/intra/NAME").fit("examples.txt")
+        for found in tagger.predict(["Anne Lee met Bob in Paris."]): ...
+
+    Words are separated as in `formats.word_spans`; those beyond `max_length` word pieces are left untagged: `beyond` is
+    their number in each sentence of the last call.
+    """
+
+    labels: list[str]
+
+    def __init__(self, method: Method):
+        self.method = method
+        self.beyond: list[int] = []
+
+    @classmethod
+    def from_run(cls, run: str | Path, method: str = "container", device: str = "auto", **flags: Any) -> Self:
+        """The tagger of a run's finished source training.
+
+        Args:
+            run: OUTPUT/TYPE/NAME, as `evaluations.few_shot.train` made it.
+            method: one of `METHODS` whose source training the run holds.
+            flags: others of the method's, as `label_names`.
+
+        Raises:
+            UserError: there is no such run, or its source training is not finished or of another version.
+        """
+        run, kind = Path(run), METHODS[method]
+        source = run / "source" / kind.SOURCE
+        read_summary(source)
+        recorded, known = read_record(source)["arguments"], {field.name for field in fields(kind.RECIPE)}
+        if unknown := sorted({*recorded, *flags} - known):
+            raise UserError(f"{source}: {method} has no argument {unknown[0]}")
+        named = {"type": run.parent.name, "name": run.name, "method": method, "device": device}
+        recipe = kind.RECIPE(**{**recorded, **named, **flags})
+        loaded = kind.load(source, recipe)
+        loaded.to(pick_device(device))
+        return cls(loaded)
+
+    def fit(self, support: str | Path | Sequence[Sentence]) -> Self:
+        """Adapt to examples, in place of those before.
+
+        Args:
+            support: labelled sentences, or where they are, as `formats.read_examples` takes it.
+
+        Raises:
+            UserError: no word of them is in an entity; of `read_examples`.
+        """
+        if isinstance(support, str | Path):
+            support = read_examples(str(support)).sentences
+        counts = Counter(kind for sentence in support for *_, kind in entities(sentence.labels))
+        if not counts:
+            raise UserError("the support set has no labelled entity")
+        self.method.restore()
+        self.labels = ["O", *sorted(counts)]
+        self.method.recipe = replace(self.method.recipe, way=len(counts), shot=min(counts.values()))
+        torch.manual_seed(seed_of(self.method.recipe.seed, 0))
+        self.method.fit(support, self.labels)
+        return self
+
+    def predict(
+        self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
+    ) -> list[list[Entity]]:
+        """The entities of each sentence, in their order.
+
+        Args:
+            sentences: texts, or lists of words, which are taken for a text with a space between words.
+            batch_size: sentences that are tagged at once.
+            progress: whether to show a progress bar.
+        """
+        return list(self.stream(sentences, batch_size, progress))
+
+    def stream(
+        self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
+    ) -> Iterator[list[Entity]]:
+        """As `predict`, a batch at a time."""
+        self.beyond = []
+        with tqdm(total=len(sentences), desc="tagging", unit="sentence", disable=not progress) as bar:
+            for begin in range(0, len(sentences), batch_size):
+                batch = [spans_of(sentence) for sentence in sentences[begin : begin + batch_size]]
+                yield from self.tag(batch)
+                bar.update(len(batch))
+
+    def tag(self, batch: Sequence[tuple[str, list[tuple[int, int]]]]) -> Iterator[list[Entity]]:
+        """The entities of texts with the spans of their words."""
+        asked = [[text[begin:end] for begin, end in spans] for text, spans in batch if spans]
+        tags = self.method.tag(asked) if asked else []
+        found = iter(zip(tags, self.method.probabilities or [None] * len(tags), strict=True))
+        for text, spans in batch:
+            kinds, probabilities = next(found) if spans else ([], None)
+            self.beyond.append(len(spans) - len(kinds))
+            yield list(self.read_tags(text, spans, kinds, probabilities))
+
+    def read_tags(
+        self, text: str, spans: list[tuple[int, int]], tags: list[str], probabilities: Tensor | None
+    ) -> Iterator[Entity]:
+        """The entities of a text; `probabilities` (length, Y) of the labels of its words."""
+        for first, after, kind in sorted(entities(tags)):
+            start, end = spans[first][0], spans[after - 1][1]
+            score = None
+            if probabilities is not None:
+                score = probabilities[first:after, self.labels.index(kind)].mean().item()
+            yield Entity(start, end, kind, text[start:end], score)
+
+
+def spans_of(sentence: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """A text, and where its words are; of words, the text with a space between them."""
+    if isinstance(sentence, str):
+        return sentence, list(word_spans(sentence))
+    spans, begin = list[tuple[int, int]](), 0
+    for word in sentence:
+        spans.append((begin, begin + len(word)))
+        begin += len(word) + 1
+    return " ".join(sentence), spans
