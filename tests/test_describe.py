@@ -172,7 +172,7 @@ def test_a_file_that_is_no_text(checkpoint, tmp_path, content, message):
         (["he won", "--num_beams", "0"], "--num_beams"),
         (["he won", "--max_length", "2"], "at least 3"),
         (["he won", "--max_length", "65"], "--max_length 65 exceeds the encoder's 64 positions"),
-        (["he won", "--tokenizer", "minilm"], "30,522 entries"),
+        (["he won", "--tokenizer", "minilm"], "ids up to 30,521 but the encoder embeds 163"),
     ],
 )
 def test_mistakes(checkpoint, arguments, message):
