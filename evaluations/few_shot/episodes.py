@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import random
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def main(argv: list[str]) -> None:
     with disk_errors(recipe.output):
         write(recipe, sources, episodes, way, shot, sorted(types), train)
     command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {recipe.type} 0 {way} {shot} NAME"
-    print(f"run them: DATA={recipe.output} {command}" + " --epochs 0" * (not recipe.train))
+    print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + " --epochs 0" * (not recipe.train))
 
 
 def types_of(sentences: Iterable[Sentence]) -> set[str]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from common.errors import UserError, note, run
 from common.files import write_atomically
 from common.flags import Count, flag, parse
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> None:
     for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, progress=True), 1):
         found.append(entities)
         for entity in entities:
-            print(line_of(number, entity, recipe.json))
+            tqdm.write(line_of(number, entity, recipe.json))  # above the progress bar
     if long := [number for number, words_beyond in enumerate(tagger.beyond, 1) if words_beyond]:
         number = f"{tagger.beyond[long[0] - 1]:,} words beyond {words.max_length} word pieces"
         note(f"{recipe.input}, line {long[0]}: {number} are not tagged ({len(long):,} such lines)")
