@@ -233,10 +233,10 @@ def test_encoder_and_tokenizer_must_match(runs, tiny_encoder, tmp_path):
 
     size = len(BertTokenizerFast.from_pretrained(tiny_encoder))
     larger = encoder("larger", lambda tokenizer: tokenizer.add_tokens(["new"]))
-    padded = encoder("padded", lambda tokenizer: setattr(tokenizer, "pad_token", "[UNK]"))
+    padded = encoder("padded", lambda tokenizer: setattr(tokenizer, "pad_token", "!"))
     for recipe, message in (
         ({"model": larger}, f"the tokenizer has ids up to {size} but the encoder embeds {size}"),
-        ({"model": padded}, "the tokenizer pads with id 1 but the encoder with 0"),
+        ({"model": padded}, "the tokenizer pads with id 5 but the encoder with 0"),
         ({"max_length": 65}, "--max_length 65 exceeds the encoder's 64 positions"),
     ):
         status, text = runs("mismatch", **recipe)
