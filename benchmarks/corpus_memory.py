@@ -6,19 +6,14 @@ Two columns: anonymous memory is what the process itself holds; resident memory 
 memory-mapped files that the system would drop at any time.
 """
 
-import itertools
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UserError, run
-from common.files import ROOT
+from benchmarks.measuring import measure
+from common.errors import run
 from common.flags import Count, flag, parse
 from data.bundled import bundled_corpus
 
@@ -32,46 +27,12 @@ def write_corpus(path: Path, megabytes: int) -> int:
     """Sentences of the news sample in random pairs, numbered so that no two are alike; returns how many."""
     sentences = bundled_corpus("lee_news").read_text().splitlines()
     generator = random.Random(0)
-    size = 0
+    number = size = 0
     with open(path, "w") as file:
-        for number in itertools.count():
-            if size >= megabytes * 1_000_000:
-                break
-            line = f"{number} {generator.choice(sentences)} {generator.choice(sentences)}\n"
-            size += len(line)
-            file.write(line)
+        while size < megabytes * 1_000_000:
+            size += file.write(f"{number} {generator.choice(sentences)} {generator.choice(sentences)}\n")
+            number += 1
     return number
-
-
-def field(status: str, name: str) -> int:
-    """A number of /proc/PID/status in bytes."""
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name + ":"))
-
-
-def peak_memory(corpus: Path, work: Path) -> tuple[float, float, float]:
-    """Peak anonymous and resident memory in GiB, and seconds, of a run of two steps, tokenisation included.
-
-    Raises:
-        UserError: the run failed.
-    """
-    command = [sys.executable, "pretrain.py", "--model", "minilm", "--data", str(corpus), "--max_steps", "2"]
-    command += ["--eval_sentences", "32", "--device", "cpu", "--name", corpus.stem, "--output_dir", str(work)]
-    started = time.monotonic()
-    environment = os.environ | {"HF_HOME": str(work / "cache")}
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
-    anonymous = resident = 0
-    while process.poll() is None:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            anonymous = max(anonymous, field(status, "RssAnon"))
-            resident = max(resident, field(status, "VmHWM"))
-        except (FileNotFoundError, ProcessLookupError, StopIteration):  # it has just ended
-            pass
-        time.sleep(0.1)
-    if process.returncode:
-        raise UserError(f"{' '.join(command)} ended with status {process.returncode}")
-    return anonymous / 2**30, resident / 2**30, time.monotonic() - started
 
 
 def main(argv: list[str]) -> None:
@@ -82,9 +43,12 @@ def main(argv: list[str]) -> None:
         for megabytes in (10, recipe.megabytes):
             corpus = Path(work) / f"synthetic_{megabytes}.txt"
             sentences = write_corpus(corpus, megabytes)
-            anonymous, resident, seconds = peak_memory(corpus, Path(work))
-            print(f"{megabytes:10}{sentences:12,}{anonymous:15.2f}{resident:14.2f}{seconds:9.0f}", flush=True)
-            results.append({"megabytes": megabytes, "sentences": sentences, "anonymous_gib": anonymous})
+            flags = ("--model", "minilm", "--data", corpus, "--max_steps", 2, "--eval_sentences", 32, "--device", "cpu")
+            place = ("--name", corpus.stem, "--output_dir", work)
+            used = measure("pretrain.py", *flags, *place, HF_HOME=f"{work}/cache")  # the tokenised corpus goes there
+            memory = f"{used.anonymous:15.2f}{used.resident:14.2f}"
+            print(f"{megabytes:10}{sentences:12,}{memory}{used.seconds:9.0f}", flush=True)
+            results.append({"megabytes": megabytes, "sentences": sentences, "anonymous_gib": used.anonymous})
     print(json.dumps(results))
 
 

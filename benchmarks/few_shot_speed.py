@@ -9,18 +9,13 @@ depends on the trained weights and on dropout; the rows `as many steps` take as 
 (without dropout the loss falls that long), so that their seconds per episode compare.
 """
 
-import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.errors import UserError, run
-from common.files import ROOT
+from benchmarks.measuring import measure
+from common.errors import run
 from common.flags import Count, flag, parse
 from evaluations.few_shot.data import TYPES
 from evaluations.few_shot.methods import METHODS
@@ -34,6 +29,7 @@ ROWS = (  # way, shot, what, episodes, flags
     (10, 5, "recipe", 6, ()),
     (10, 5, "as many steps", 2, ("--dropout", "0", "--max_steps", "18")),
 )
+COLUMNS = ("steps/ep", "s/episode", "s/step", "peak GiB", "process s", "CPU s", "x episode", "x step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,52 +46,27 @@ def main(argv: list[str]) -> None:
     options = parse(Benchmark, argv, __doc__)
     trained = Recipe(type=options.type, name=options.name, output=options.output, method=options.method)
     source = METHODS[options.method].source_folder(trained)
+    published = options.method == Recipe.method
     print(f"{options.threads} threads, weights of {read_summary(source)['model']}")
-    head = (
-        "setting",
-        "",
-        "episodes",
-        "steps/ep",
-        "s/episode",
-        "s/step",
-        "peak GiB",
-        "process s",
-        "x episode",
-        "x step",
+    print(
+        f"{'setting':24}{'episodes':>10}" + "".join(f"{column:>10}" for column in COLUMNS[: None if published else -2])
     )
-    print("{:8}{:16}{:>9}{:>9}{:>10}{:>8}{:>9}{:>10}{:>10}{:>8}".format(*head))
-    container = options.method == Recipe.method
-    for way, shot, what, episodes, flags in ROWS if container else (row for row in ROWS if not row[-1]):
+    for way, shot, what, episodes, flags in ROWS if published else ROWS[::2]:
         with tempfile.TemporaryDirectory() as folder:
             copied = replace(trained, output=Path(folder), way=way, shot=shot)
             shutil.copytree(source, METHODS[options.method].source_folder(copied))
-            command = [sys.executable, "-m", "evaluations.few_shot.run", "--type", options.type, "--name", options.name]
-            command += ["--method", options.method, "--way", str(way), "--shot", str(shot)]
-            command += ["--episodes", str(episodes), "--device", "cpu", *flags]
-            command += ["--data", str(options.data.resolve()), "--output", folder, "--threads", str(options.threads)]
-            wall, usage = measure(command)
+            kind = ("--method", options.method, "--type", options.type, "--name", options.name, "--way", way)
+            setting = (*kind, "--shot", shot, "--episodes", episodes, "--data", options.data.resolve())
+            place = ("--output", folder, "--device", "cpu", "--threads", options.threads)
+            command = ("-m", "evaluations.few_shot.run", *setting, *place, *flags)
+            used = measure(*command, OMP_NUM_THREADS=options.threads)
             summary = read_summary(copied.run / copied.setting)
         seconds, steps = summary["seconds"] / episodes, summary["steps"] / episodes
-        per_episode, per_step = PUBLISHED[way, shot]
-        row = (steps, seconds, seconds / steps if steps else 0.0)
-        row += (usage.ru_maxrss / 2**20, wall, usage.ru_utime + usage.ru_stime)
-        times = (per_episode / seconds, per_step * steps / seconds) if container else ()
-        numbers = "".join(f"{number:10.2f}" for number in (*row, *times))
-        print(f"{f'{way}-{shot}, {what}':24}{episodes:10}{numbers}", flush=True)
-
-
-def measure(command: list[str]) -> tuple[float, resource.struct_rusage]:
-    """Wall seconds of a command from its start to its end, and what it used."""
-    environment = {**os.environ, "OMP_NUM_THREADS": command[-1]}
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    errors = process.stderr.read() if process.stderr else ""
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise UserError(f"{' '.join(command)} failed: {errors[-2000:]}")
-    return time.perf_counter() - begin, usage
+        row = [steps, seconds, seconds / steps if steps else 0, used.resident, used.seconds, used.cpu_seconds]
+        if published:
+            per_episode, per_step = PUBLISHED[way, shot]
+            row += [per_episode / seconds, per_step * steps / seconds]
+        print(f"{f'{way}-{shot}, {what}':24}{episodes:10}" + "".join(f"{number:10.2f}" for number in row), flush=True)
 
 
 if __name__ == "__main__":

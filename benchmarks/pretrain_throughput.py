@@ -12,20 +12,21 @@ import json
 import multiprocessing
 import resource
 import statistics
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import BertConfig
 
+from benchmarks.measuring import now
 from common.errors import run
-from common.flags import Count, CountOrZero, flag, parse
+from common.flags import Count, flag, parse
 from common.hardware import pick_device, pick_precision
-from data.batches import Batches
+from data.batches import Batches, batch_loader
 from data.corpus import load_corpus
 from encoders import IGNORED, load_tokenizer
 from model import SparseLTConfig, SparseLTForPreTraining
@@ -50,7 +51,6 @@ class Recipe:
         None, "precision of the packed form (default: float32 on a CPU, by hardware on a GPU)", choices=list(DTYPES)
     )
     compile: bool = flag(False, "whether to torch.compile the packed form")
-    threads: CountOrZero = flag(0, "CPU threads; 0: torch's choice")
     device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
 
     @property
@@ -93,66 +93,47 @@ def make_model(name: str) -> SparseLTForPreTraining:
     return SparseLTForPreTraining.from_encoder(name)
 
 
-def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, float, float, float]:
+def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, float]:
     """Run some steps of one form.
 
     Returns:
-        real tokens, seconds, share of padding in 0..1, peak memory in GiB.
+        real tokens, places of the batches, seconds, peak memory in GiB.
     """
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     device = pick_device(recipe.device)
-    on_gpu = device.type == "cuda"
-    precision = "no" if form == "plain" else recipe.precision
+    if on_gpu := device.type == "cuda":
+        torch.cuda.set_device(device)
     tokenizer = load_tokenizer("minilm")  # bert-base-uncased's vocabulary
     corpus, _ = load_corpus(recipe.data, tokenizer, 128)
-    batches = Batches(corpus, tokenizer, recipe.batch_size, 128, seed=0, packed=form == "packed")
-    model = make_model(recipe.model).to(device).train()  # pyright: ignore[reportArgumentType]
+    model = make_model(recipe.model).train()
     if form == "plain":
         use_plain_parts(model)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, foreach=True)
     else:
         optimizer = make_optimizer(model, 1e-5, 1e-5, 0.01)
-        if recipe.compile:
-            model.compile(dynamic=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    accelerator = Accelerator(mixed_precision="no" if form == "plain" else recipe.precision, cpu=not on_gpu)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    if recipe.compile and form == "packed":
+        model.compile(dynamic=True)
     warmup = 10 if on_gpu else 2
-    loader = torch.utils.data.DataLoader(
-        batches,
-        batch_size=None,
-        sampler=range(steps.start - warmup, steps.stop),
-        num_workers=4 if on_gpu else 0,
-        pin_memory=on_gpu,
-    )
+    batches = Batches(corpus, tokenizer, recipe.batch_size, 128, seed=0, packed=form == "packed")
     tokens, places, started, tau = 0, 0, 0.0, torch.full((), TAU, device=device)
-    for number, batch in enumerate(loader, -warmup):
+    for number, batch in enumerate(batch_loader(batches, steps.start - warmup, steps.stop, device, None), -warmup):
         if number >= 0:
             tokens += int((batch["attention_mask"] > 0).sum())
             places += batch["attention_mask"].numel()
         batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "no"):
-            losses = plain_losses(model, batch) if form == "plain" else model(**batch, tau=tau).losses
-            loss = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        scaler.step(optimizer)
-        scaler.update()
+        losses = plain_losses(model, batch) if form == "plain" else model(**batch, tau=tau).losses
+        accelerator.backward(sum(WEIGHTS[name] * loss for name, loss in losses.items()))
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)  # pyright: ignore[reportArgumentType]
+        optimizer.step()
         optimizer.zero_grad()
         if number == -1:
-            started = now(device)
-    seconds = now(device) - started
+            started = now()
+    seconds = now() - started
     peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return tokens, seconds, 1 - tokens / places, peak / 2**30
-
-
-def now(device: torch.device) -> float:
-    """Seconds, when all that was asked of the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    return tokens, places, seconds, peak / 2**30
 
 
 def useful_flops_per_token(model: SparseLTForPreTraining) -> float:
@@ -167,51 +148,47 @@ def useful_flops_per_token(model: SparseLTForPreTraining) -> float:
     return 6 * (2 * layers + size(model.decoder) + words + 0.15 * mlm_head)
 
 
-def matmul_peak(device: torch.device, threads: int, precision: str) -> float:
+def matmul_peak(device: torch.device, precision: str) -> float:
     """FLOP/s of a large matrix product in the precision that training uses, the best of ten."""
-    if threads:
-        torch.set_num_threads(threads)
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=DTYPES[precision]) for _ in range(2))
-    best = float("inf")
+    seconds = []
     for _ in range(10):
-        started = now(device)
+        started = now()
         _ = a @ b
-        best = min(best, now(device) - started)
-    return 2 * n**3 / best
+        seconds.append(now() - started)
+    return 2 * n**3 / min(seconds)
 
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     device = pick_device(recipe.device)
-    runs: dict[str, list[tuple[int, float, float, float]]] = {form: [] for form in recipe.forms}
+    runs: dict[str, list[tuple[int, int, float, float]]] = {form: [] for form in recipe.forms}
     per_round = -(-recipe.steps // recipe.rounds)
     for number in range(recipe.rounds):
+        steps = range(100 + number * per_round, 100 + (number + 1) * per_round)
         for form in recipe.forms:
-            steps = range(100 + number * per_round, 100 + (number + 1) * per_round)
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
                 runs[form].append(process.submit(measure, form, recipe, steps).result())
-    peak = matmul_peak(device, recipe.threads, recipe.precision)
+    peak = matmul_peak(device, recipe.precision)
     flops = useful_flops_per_token(make_model(recipe.model))
 
     print(f"{recipe.model}, {recipe.data}, batches of {recipe.batch_size}, {device}, torch {torch.__version__}")
     print(f"{'form':8}{'real tokens/s':>15}{'s/step':>9}{'padding':>9}{'peak GiB':>10}{'useful / matmul peak':>22}")
     summary: dict[str, float] = {}
     for form, rounds in runs.items():
-        tokens, seconds, paddings, peaks = zip(*rounds, strict=True)
-        rate, padding, peak_gib = sum(tokens) / sum(seconds), statistics.mean(paddings), max(peaks)
-        step = sum(seconds) / (per_round * recipe.rounds)
-        share = rate * flops / peak
-        print(f"{form:8}{rate:15.0f}{step:9.3f}{padding:9.1%}{peak_gib:10.2f}{share:22.1%}")
-        found = {"real_tokens_per_s": rate, "padding": padding, "peak_gib": peak_gib, "share_of_peak": share}
+        tokens, places, seconds, peaks = zip(*rounds, strict=True)
+        rate, step = sum(tokens) / sum(seconds), sum(seconds) / (per_round * recipe.rounds)
+        found = {"real_tokens_per_s": rate, "padding": 1 - sum(tokens) / sum(places), "peak_gib": max(peaks)}
+        found["share_of_peak"] = rate * flops / peak
+        print(f"{form:8}{rate:15.0f}{step:9.3f}{found['padding']:9.1%}", end="")
+        print(f"{found['peak_gib']:10.2f}{found['share_of_peak']:22.1%}")
         if form == "packed":
             print(f"the paper's 100,000 steps at this rate: {step * 100_000 / 3600:.1f} hours")
-            summary |= found
-        else:
-            summary |= {f"{form}_{name}": value for name, value in found.items()}
+        summary |= {name if form == "packed" else f"plain_{name}": value for name, value in found.items()}
     print(f"matrix product peak {peak / 1e9:.0f} GFLOP/s; {flops / 1e9:.3f} GFLOP of useful work a real token")
     if len(runs) == 2:  # the medians of the rounds' ratios: a round's two forms ran beside the same other work
-        rates = ([tokens / seconds for tokens, seconds, *_ in runs[form]] for form in FORMS)
+        rates = ([tokens / seconds for tokens, _, seconds, _ in runs[form]] for form in FORMS)
         summary["speedup"] = statistics.median(packed / plain for plain, packed in zip(*rates, strict=True))
     print(json.dumps(summary))
 

@@ -6,13 +6,13 @@ they are counted, and F1 of both ways against the input's annotation is shown.
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from benchmarks.measuring import now
 from common.errors import UserError, run
 from common.flags import Count, flag, parse
 from common.hardware import pick_device
@@ -34,22 +34,16 @@ class Recipe:
 
 
 class Stopwatch:
-    """Calls a function and adds up the seconds it took, waiting for the GPU where there is one."""
+    """Calls a function and adds up the milliseconds it took."""
 
     def __init__(self, function: Callable[..., Any]):
-        self.function, self.seconds = function, 0.0
+        self.function, self.total = function, 0.0
 
     def __call__(self, *args: Any) -> Any:
         started = now()
         result = self.function(*args)
-        self.seconds += now() - started
+        self.total += 1000 * (now() - started)
         return result
-
-
-def now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main(argv: list[str]) -> None:
@@ -57,47 +51,41 @@ def main(argv: list[str]) -> None:
     device = pick_device(recipe.device)
     sentences = read_sentences(recipe.input)
     directory = checkpoint.run_directory(recipe.name)
-    epoch, _ = checkpoint.read_best(directory)[OVERALL]
-    model, tokenizer = checkpoint.load_model(directory, epoch)
+    model, tokenizer = checkpoint.load_model(directory, checkpoint.read_best(directory)[OVERALL][0])
     if not isinstance(model, Extractor):
         raise UserError(f"{directory} holds a token classifier; its decoding is not measured here")
     model.to(device).eval()
     model.mixed_precision = recipe.mixed_precision or model.mixed_precision
-    times: dict[int, list[tuple[float, ...]]] = {1: [], recipe.positions: []}  # (encoder, rest, all) of each round
+    words, number = model.words, len(sentences)
+    ways = {"one at a time": 1, "in batches": recipe.positions}
+    times: dict[str, list[list[float]]] = {way: [] for way in ways}  # (encoder, rest, all) of each round
     results = {}
-    words = model.words
     for _ in range(1 + recipe.rounds):
-        for size in times:
-            model.words = watch = Stopwatch(words)  # pyright: ignore[reportAttributeAccessIssue]
-            started = now()
-            results[size] = extract(model, tokenizer, sentences, size)
-            total = 1000 * (now() - started) / len(sentences)
-            encoder = 1000 * watch.seconds / len(sentences)
-            times[size].append((encoder, total - encoder, total))
-    for rounds in times.values():
-        del rounds[0]  # it warmed up
-    print(
-        f"{len(sentences)} sentences, {device}, {torch.get_num_threads()} threads, mixed precision: "
-        f"{model.mixed_precision}, medians of {recipe.rounds} rounds"
-    )
-    print(f"{'ms a sentence':16}{'encoder':>10}{'rest':>10}{'all':>10}{'sentences/s':>14}")
-    for size, rounds in times.items():
-        parts = [statistics.median(part) for part in zip(*rounds, strict=True)]
-        name = "one at a time" if size == 1 else "in batches"
-        print(f"{name:16}" + "".join(f"{ms:10.2f}" for ms in parts) + f"{1000 / parts[-1]:14.1f}")
+        for way, size in ways.items():
+            model.words = encoder = Stopwatch(words)  # pyright: ignore[reportAttributeAccessIssue]
+            everything = Stopwatch(extract)
+            results[way] = everything(model, tokenizer, sentences, size)
+            parts = (encoder.total, everything.total - encoder.total, everything.total)
+            times[way].append([part / number for part in parts])
+    one, many = (rounds[1:] for rounds in times.values())  # the first warmed up
     # a round's two ways ran beside the same other work: the ratio is theirs, not that of the medians
-    ratios = [[a / b for a, b in zip(one, many, strict=True)] for one, many in zip(*times.values(), strict=True)]
-    print(f"{'ratio':16}" + "".join(f"{statistics.median(part):10.2f}" for part in zip(*ratios, strict=True)))
+    ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(one, many, strict=True)]
+    print(f"{number} sentences, {device}, {torch.get_num_threads()} threads, ", end="")
+    print(f"mixed precision: {model.mixed_precision}, medians of {recipe.rounds} rounds")
+    print(f"{'ms a sentence':16}{'encoder':>10}{'rest':>10}{'all':>10}{'sentences/s':>14}")
+    for name, rounds in {**dict(zip(ways, (one, many), strict=True)), "ratio": ratios}.items():
+        medians = [statistics.median(part) for part in zip(*rounds, strict=True)]
+        rate = "" if name == "ratio" else f"{1000 / medians[-1]:14.1f}"
+        print(f"{name:16}" + "".join(f"{median:10.2f}" for median in medians) + rate)
     differing = sum(a != b for a, b in zip(*results.values(), strict=True))
     if differing and model.mixed_precision == "no":
-        raise UserError(f"{differing} of {len(sentences)} sentences come out differently in batches")
+        raise UserError(f"{differing} of {number} sentences come out differently in batches")
     f1 = [
         f1_of(count(sentences, said, model.labels.symmetric_relations), tasks_of(model.labels))[OVERALL]
         for said in results.values()
     ]
-    print(
-        f"{differing} sentences come out otherwise in batches; mean F1 {f1[0]:.2f} one at a time, {f1[1]:.2f} batched"
-    )
+    print(f"{differing} sentences come out otherwise in batches; ", end="")
+    print(f"mean F1 {f1[0]:.2f} one at a time, {f1[1]:.2f} batched")
 
 
 if __name__ == "__main__":

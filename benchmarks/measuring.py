@@ -1,0 +1,55 @@
+"""What the benchmarks share: a clock that waits for the GPU, and the time and memory of a command."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from common.errors import UserError
+from common.files import ROOT
+
+
+def now() -> float:
+    """Seconds, when all that was asked of a GPU is done."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class Usage(NamedTuple):
+    """Seconds from start to end and of the processor, and peaks of memory in GiB."""
+
+    seconds: float
+    cpu_seconds: float
+    anonymous: float  # what the process itself holds
+    resident: float  # with pages of memory-mapped files, which the system would drop at any time
+
+
+def measure(*arguments: object, **environment: object) -> Usage:
+    """Run `python ARGUMENT ...` to its end, in the repository's root.
+
+    Raises:
+        UserError: it failed.
+    """
+    command, anonymous, ended = [sys.executable, *map(str, arguments)], 0, 0
+    variables = os.environ | {name: str(value) for name, value in environment.items()}
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=errors)
+        while not ended:
+            if found := re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()):
+                anonymous = max(anonymous, int(found[1]))
+            time.sleep(0.02)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            errors.seek(0)
+            raise UserError(f"{' '.join(command)} failed: {errors.read()[-2000:]}")
+    seconds = time.perf_counter() - begin
+    return Usage(seconds, usage.ru_utime + usage.ru_stime, anonymous / 2**20, usage.ru_maxrss / 2**20)
