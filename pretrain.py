@@ -24,14 +24,15 @@ from data.corpus import hold_out, load_corpus
 from encoders import check_tokenizer, fingerprint, load_tokenizer
 from model import SparseLTForPreTraining
 from model.describe import describe
-from runs import RunDirectory
+from runs import RunDirectory, deaths
 from training import checkpoints
 from training.log import RunLog
 from training.meter import Meter
-from training.optimisation import make_optimizer, ramp, set_learning_rate, temperature
+from training.optimisation import make_optimizer, set_learning_rate
 from training.preflight import check_disk, memory_warning
 from training.recipe import Recipe, read_recipe
 from training.report import write_curves, write_model_card
+from training.schedules import ramp, temperature
 from training.validation import validate
 from training.watch import CollapseWatch, DeadTypeWatch, StopSignal
 
@@ -112,8 +113,13 @@ def finish(
 
 
 def main(argv: list[str]) -> None:
-    # --- hardware, run directory, data, model ---------------------------------------------------------------------
     recipe = read_recipe(argv, __doc__)
+    with deaths(safe=lambda: checkpoints.what_is_safe(recipe.directory)):
+        train(recipe)
+
+
+def train(recipe: Recipe) -> None:
+    # --- hardware, run directory, data, model ---------------------------------------------------------------------
     accelerator = make_accelerator(recipe)
     device, world_size = accelerator.device, accelerator.num_processes
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
@@ -258,4 +264,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, training=True)

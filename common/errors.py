@@ -5,7 +5,10 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import cache
-from io import TextIOWrapper
+
+from tqdm import tqdm
+
+from common import streams
 
 
 class UserError(Exception):
@@ -24,23 +27,32 @@ def note(text: str) -> None:
         print(f"note: {text}", file=sys.stderr)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], training: bool = False) -> None:
     """Run a script's `main(argv)`; a `UserError` becomes one line on stderr and exit status 2.
 
     A reader that has gone (`| head`) and Ctrl-C end the script quietly. What a terminal cannot show is printed escaped.
+
+    Args:
+        training: it goes on to its end without its terminal, and whatever becomes of its output.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    streams.harden(careless=training)
+    if training and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        main(sys.argv[1:])
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        try:
+            main(sys.argv[1:])
+        except UserError as error:
+            for bar in list(getattr(tqdm, "_instances", ())):  # else they would be drawn once more, behind the error
+                bar.close()
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        finally:
+            sys.stdout.flush()
+    except streams.LostOutput as lost:
+        if not str(lost):
+            sys.exit(1)
+        print(f"error: cannot write to the standard output: {lost}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # ends as Ctrl-C ends any program: a shell's loop around it ends too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-        sys.exit(1)

@@ -56,9 +56,9 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a whole file at once, by `replacing`."""
+    """Write a whole file at once, by `replacing`; what is no Unicode, as a file's name may be, is written escaped."""
     with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 def environment() -> dict[str, str | None]:

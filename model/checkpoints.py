@@ -117,6 +117,21 @@ def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path:
             )
 
 
+def check_links(directory: Path) -> None:
+    """Refuse a directory from elsewhere whose files are links that lead out of it: to what is on this machine alone.
+
+    The hub's cache, where a snapshot's files are links to its blobs, is let pass.
+
+    Raises:
+        UserError: naming the first.
+    """
+    root = directory.resolve()
+    allowed = [root, *([root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [])]
+    for file in sorted(root.glob("*")):
+        if file.is_symlink() and file.is_file() and not any(file.resolve().is_relative_to(one) for one in allowed):
+            raise UserError(f"{directory / file.name} is refused: it is a link that leads out of its directory")
+
+
 def read_config(path: Path) -> dict:
     """The fields of DIR/config.json."""
     try:
@@ -137,10 +152,11 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
     published one (config.json of a BERT, pytorch_model.bin).
 
     Raises:
-        UserError: a file is missing, truncated or not what it should be, a pickle holds more than tensors, or
+        UserError: a file is missing, truncated or not what it should be, or a link; a pickle holds more than tensors;
             the configuration does not fit the weights.
     """
     path = Path(path)
+    check_links(path)
     fields = read_config(path)
     ours = fields.get("model_type") == SparseLTConfig.model_type
     stored = path / ("model.safetensors" if ours else "pytorch_model.bin")
@@ -176,6 +192,7 @@ def tokenizer_of(path: str | Path, name_or_path: str | None = None) -> PreTraine
         UserError: none is to be had, or its files are damaged.
     """
     path = Path(path)
+    check_links(path)
     if name_or_path is None and any((path / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         return read_tokenizer(path)
     source = name_or_path or read_config(path).get("_name_or_path")

@@ -2,5 +2,6 @@
 
 from runs.directory import RunDirectory, read_record, read_summary
 from runs.metrics import MetricsLog, read_metrics
+from runs.processes import check_alive, deaths
 
-__all__ = ["MetricsLog", "RunDirectory", "read_metrics", "read_record", "read_summary"]
+__all__ = ["MetricsLog", "RunDirectory", "check_alive", "deaths", "read_metrics", "read_record", "read_summary"]

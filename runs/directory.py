@@ -7,11 +7,13 @@ summary.json   written last: the run is finished
 """
 
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -21,7 +23,7 @@ from common.errors import UserError, first_line
 from common.files import environment, sync_directory, write_atomically
 from runs.metrics import METRICS
 
-RECORD, FINISHED = "run.json", "summary.json"
+LOCK, RECORD, FINISHED = ".lock", "run.json", "summary.json"
 LAYOUT = 2  # of run.json; records of another layout, or without a number, are of another version of this project
 
 
@@ -41,7 +43,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):
                 pass
-            self.lock = FileLock(path / ".lock")
+            self.lock = FileLock(path / LOCK)
             self.lock.acquire(timeout=0)
         except OSError as error:
             if isinstance(error, Timeout):
@@ -63,9 +65,17 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return (self.path / FINISHED).exists()
+        return present(self.path / FINISHED)
 
-    def begin(self, arguments: dict[str, Any], inputs: dict[str, Any], free: frozenset[str], resume: bool) -> bool:
+    def begin(
+        self,
+        arguments: dict[str, Any],
+        inputs: dict[str, Any],
+        free: frozenset[str],
+        resume: bool,
+        restart: bool = False,
+        advice: Mapping[str, str] = MappingProxyType({}),
+    ) -> bool:
         """Record what a new run is made with, or see that one that was begun before was made with the same.
 
         Args:
@@ -73,6 +83,8 @@ class RunDirectory:
             inputs: what it was applied to, by name: hashes of the data, of the weights, ...
             free: arguments that do not touch what the run computes, and may change.
             resume: whether to go on with a run that was begun before.
+            restart: whether to set such a run aside and begin anew.
+            advice: what to do where an argument of a name was changed, if that is more than to take it back.
 
         Returns:
             whether the run was begun before.
@@ -82,8 +94,10 @@ class RunDirectory:
         """
         recipe = json.loads(json.dumps(arguments, default=str))  # as it will be read again
         inputs = json.loads(json.dumps(inputs))
-        if not (self.path / RECORD).exists():
-            if self.finished or (self.path / METRICS).exists():
+        if restart:
+            self.set_aside()
+        if not present(self.path / RECORD):
+            if self.finished or present(self.path / METRICS):
                 raise UserError(
                     f"{self.path} holds a run without the {RECORD} that tells what it was made with, so that it "
                     "cannot be resumed; choose another name"
@@ -102,9 +116,9 @@ class RunDirectory:
             for name in sorted(now.keys() | before[part].keys()):
                 if name not in free and before[part].get(name) != now.get(name):
                     what = f"the {name.replace('_', ' ')}" if part == "inputs" else f"--{name}"
+                    to_do = advice.get(name, "go on with the same, or choose another name")
                     raise UserError(
-                        f"{self.path} was made with {what} {before[part].get(name)}, now it is {now.get(name)}; "
-                        "go on with the same, or choose another name"
+                        f"{self.path} was made with {what} {before[part].get(name)}, now it is {now.get(name)}; {to_do}"
                     )
         return True
 
@@ -112,6 +126,21 @@ class RunDirectory:
         """Mark the run as finished, with what is worth knowing about it."""
         with disk_errors(self.path):
             write_atomically(self.path / FINISHED, json.dumps(summary, indent=1))
+
+    def set_aside(self) -> None:
+        """Move what the directory holds into `before-N` in it, N from 1."""
+        with disk_errors(self.path):
+            held = [entry for entry in self.path.iterdir() if entry.name != LOCK]
+            earlier = [entry for entry in held if re.fullmatch(r"before-\d+", entry.name)]
+            held = sorted(set(held) - set(earlier), key=lambda entry: entry.name == RECORD)  # a half-moved run has one
+            if not held:
+                return
+            aside = self.path / f"before-{len(earlier) + 1}"
+            aside.mkdir()
+            for entry in held:
+                entry.rename(aside / entry.name)
+            sync_directory(self.path)
+        print(f"{self.path} begins anew; what it held is in {aside}")
 
     def reopen(self) -> None:
         """Take the finished mark away: there is more to do."""
@@ -129,6 +158,21 @@ def disk_errors(directory: Path, safe: str = "what was saved before is untouched
         yield
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write into {directory}: {first_line(error)}; {safe}") from None
+
+
+def present(path: Path) -> bool:
+    """Whether there is a file or a directory of a name.
+
+    Raises:
+        UserError: that cannot be told just now.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    return True
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -157,7 +201,9 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(
             f"{file.parent} has no {file.name}: no such run was begun there, or it is not finished"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: {first_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k, {}), dict) for k in ("arguments", "inputs")):
         raise UserError(f"{file} is damaged: it does not hold what a run records")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
-from common.flags import Count, argument, flag
+from common.flags import Count, Seed, argument, flag
 from evaluations.few_shot.data import TYPES
 from study.jobs import Job
 
@@ -50,8 +50,8 @@ class Study:
     few_nerd: Path = flag(Path("evaluations/ner/CONTaiNER/data/few-nerd"), "directory of the few-shot data")
     mixed_precision: Literal["no", "bf16"] = flag("no", "precision")
     max_steps: Count = flag(2000, "optimiser steps of B and C")
-    pretraining_seeds: list[int] = flag([61820], "seeds of pre-training")
-    seeds: list[int] = flag([0, 1, 2], "few-shot seeds of 1-shot; other settings have the first alone")
+    pretraining_seeds: list[Seed] = flag([61820], "seeds of pre-training")
+    seeds: list[Seed] = flag([0, 1, 2], "few-shot seeds of 1-shot; other settings have the first alone")
     settings: list[str] = flag(["5-1", "5-5"], "few-shot settings of A, B and C: WAY-SHOT")
     episodes: Count = flag(500, "few-shot episodes")
     grid: list[str] = flag(

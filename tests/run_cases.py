@@ -39,12 +39,13 @@ def child(argv: list[str], log: Path, cache: Path, before: list[Callable[[], Non
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process that a user starts
     datasets.config.HF_DATASETS_CACHE = cache
     pretrain.write_curves = lambda directory: None  # it takes longer than so short a run
     sys.argv = ["pretrain.py", *argv]
     for function in before:
         function()
-    run(pretrain.main)
+    run(pretrain.main, training=True)
 
 
 def hold(step: int, holding: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch, capsys):
 
     write_atomically(root / "broken" / checkpoint.STATE, b"cut")
     (root / "broken" / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"training_state\.safetensors cannot be read"):
+    with pytest.raises(UserError, match=r"training_state\.safetensors is damaged"):
         train.main(flags(root, "broken", **few))
     with pytest.raises(UserError, match=r"was made with --learning_rate 0\.003, now it is 1\.0; go on with the same"):
         train.main(flags(root, "broken", **{**few, "learning_rate": 1}))

@@ -26,17 +26,26 @@ from common.files import sha256_of, sync_directory, sync_files, write_atomically
 from common.tensors import read_safetensors
 from encoders import quiet
 from model import SparseLTForPreTraining
-from runs import RunDirectory
+from runs import RunDirectory, read_metrics, read_record
+from runs.directory import present
 from training.recipe import Recipe
 
 MANIFEST = "manifest.json"
+LONGER = (
+    "the schedule is part of a run, so that it cannot be made longer: start another with --model at the encoder that "
+    "`python convert_checkpoint.py --checkpoint {}` makes of this one"
+)
+
+
+def what_is_safe(run_directory: Path) -> str:
+    """Half a sentence with the newest checkpoint."""
+    newest = max((step for step, _ in saved_steps(run_directory)), default=None)
+    return "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
 
 
 def disk_errors(run_directory: Path) -> AbstractContextManager[None]:
     """Turn a full or read-only disk into one sentence that says what is safe."""
-    newest = max((step for step, _ in saved_steps(run_directory)), default=None)
-    safe = "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
-    return runs.directory.disk_errors(run_directory, safe)
+    return runs.directory.disk_errors(run_directory, what_is_safe(run_directory))
 
 
 def write_model(directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -105,24 +114,50 @@ def write_manifest(directory: Path) -> None:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with a checkpoint by its manifest, in a few words; None for an intact one."""
+    """What is wrong with a checkpoint by its manifest, in a few words; None for an intact one.
+
+    Raises:
+        UserError: it cannot be read just now, which says nothing about it.
+    """
+    file = directory / MANIFEST
     try:
-        files = json.loads((directory / MANIFEST).read_text())
+        files = json.loads(file.read_bytes())
         for name, expected in files.items():
             file = directory / name
-            if not file.is_file():
-                return f"{name} is missing"
             if file.stat().st_size != expected["size"] or sha256_of(file) != expected["sha256"]:
                 return f"{name} is truncated or changed"
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return f"{MANIFEST} is missing or damaged"
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return f"{file.name} is missing"
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; nothing was changed") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return f"{MANIFEST} is damaged"
 
 
-def saved_steps(run_directory: Path) -> list[tuple[int, Path]]:
-    """The checkpoints of a run as (step, directory), in no order, intact or not."""
-    names = ((re.fullmatch(r"step-(\d+)", path.name), path) for path in run_directory.glob("step-*"))
+def saved_steps(run_directory: Path, name: str = r"step-(\d+)") -> list[tuple[int, Path]]:
+    """The checkpoints of a run as (step, directory), in no order, intact or not.
+
+    Raises:
+        UserError: the run's directory cannot be read just now.
+    """
+    try:
+        entries = list(run_directory.iterdir()) if present(run_directory) else []
+    except OSError as error:
+        raise UserError(f"{run_directory} cannot be read: {error.strerror}; nothing was changed") from None
+    names = ((re.fullmatch(name, path.name), path) for path in entries)
     return [(int(match[1]), path) for match, path in names if match]
+
+
+def had_steps(run_directory: Path) -> int:
+    """How far a run without an intact checkpoint had come when it had one; 0 if it never had.
+
+    Metrics of later steps than the first that is saved are written only when it is.
+    """
+    passed_over = [step for step, _ in saved_steps(run_directory, r"(?:damaged-)?step-(\d+)")]
+    written = max((line["step"] for line in read_metrics(run_directory)), default=0)
+    first_save = read_record(run_directory)["arguments"].get("save_steps", 0)
+    return max([*passed_over, written if written > first_save else 0])
 
 
 def newest_run(output_dir: Path) -> Path:
@@ -195,11 +230,23 @@ def where_to_start(run_directory: RunDirectory, recipe: Recipe, inputs: dict[str
     Raises:
         UserError: the run was made with something else, or is not to be resumed.
     """
-    if not run_directory.begin(asdict(recipe), inputs, recipe.FREE, recipe.resume):
+    if not run_directory.begin(
+        asdict(recipe),
+        inputs,
+        recipe.FREE,
+        recipe.resume,
+        recipe.restart,
+        {"max_steps": LONGER.format(recipe.directory)},
+    ):
         return None, False
     if run_directory.finished and damage(recipe.directory) is None:
         print(f"{recipe.directory} is finished; nothing to do")
         return None, True
     checkpoint = newest_intact(recipe.directory, print)
+    if checkpoint is None and (step := had_steps(recipe.directory)):
+        raise UserError(
+            f"{recipe.directory} had come to step {step} but holds no intact checkpoint any more; "
+            "--restart begins anew, and keeps what is there in before-N/"
+        )
     print(f"{recipe.directory} goes on after " + (checkpoint.name.replace("-", " ") if checkpoint else "step 0"))
     return checkpoint, False

@@ -19,11 +19,14 @@ def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> N
     What a resumed run's checkpoints take already counts as room for the later ones.
 
     Raises:
-        UserError: the disk has less.
+        UserError: the disk has less, or a checkpoint cannot be read just now.
     """
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     needed = weights * (3 * (keep_last + 1) + 1)  # a checkpoint holds the weights and AdamW's two moments
-    held = sum(file.stat().st_size for _, directory in saved_steps(run_directory) for file in directory.iterdir())
+    try:
+        held = sum(file.stat().st_size for _, directory in saved_steps(run_directory) for file in directory.iterdir())
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}; nothing was changed") from None
     needed = max(needed - held, 3 * weights)
     free = shutil.disk_usage(run_directory).free
     if free < needed:

@@ -29,7 +29,7 @@ class Recipe:
     model: str = flag("bert-base-uncased", "encoder: hub id, local directory, or `minilm`")
     data: str = flag("voa_corpus", "corpus: NAME of data/NAME.txt, a file, `lee_news`, `wiki_sample`, or a hub id")
     text_column: str = flag("text", "column with the sentences in JSON, CSV, parquet and hub data sets")
-    long_lines: Literal["cut", "split"] = flag("cut", "end of a longer line: cut off, or split into more sentences")
+    long_lines: Literal["cut", "split"] = flag("cut", "longer lines: cut, or split into several sentences")
     alpha: Weight = flag(0.05, "weight of the reconstruction loss")
     beta: Weight = flag(0.05, "weight of the sparsity loss")
     gamma: Weight = flag(0.1, "weight of the KL loss; all three 0: masked language modelling alone")
@@ -66,6 +66,7 @@ class Recipe:
     validation_fraction: Share = flag(0.02, "share of the sentences that is held out")
     eval_sentences: Count = flag(512, "largest number of held-out sentences to validate on")
     resume: bool = flag(True, "whether to go on with the run that the directory holds; --no_resume refuses it")
+    restart: bool = flag(False, "whether to begin anew, and keep the run that the directory holds in before-N/ in it")
 
     # What does not touch the numbers a run computes, or is recorded by what it resolved to: a resumed run may change
     # it.
@@ -84,6 +85,7 @@ class Recipe:
             "save_steps",
             "keep_last",
             "resume",
+            "restart",
         ]
     )
 

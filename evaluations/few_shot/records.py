@@ -28,10 +28,17 @@ class EpisodeLog:
         self.records: dict[int, dict[str, Any]] = {}
 
     def repair(self) -> None:
-        """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones."""
-        self.path.touch()
+        """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones.
+
+        Raises:
+            UserError: the log cannot be read just now.
+        """
         whole: dict[int, bytes] = {}
-        lines = self.path.read_bytes().splitlines(keepends=True)
+        try:
+            self.path.touch()
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror}; nothing was changed") from None
         for line in lines:
             try:
                 whole.setdefault(json.loads(line)["index"], line.rstrip(b"\n") + b"\n")

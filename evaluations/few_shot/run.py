@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -22,8 +23,10 @@ from evaluations.few_shot.methods import METHODS, Method, parse_recipe
 from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.records import FINISHED, EpisodeLog, accuracies, counts
 from evaluations.few_shot.scores import SCORINGS, entity_counts
-from runs import RunDirectory, read_record, read_summary
+from runs import RunDirectory, check_alive, deaths, read_record, read_summary
 from runs.directory import disk_errors
+
+SAFE = "the finished episodes are kept, and the same command goes on from there"
 
 
 def main(argv: list[str]) -> None:
@@ -32,6 +35,12 @@ def main(argv: list[str]) -> None:
     if launched > 1:
         distributed.init_process_group("gloo")
         recipe = replace(recipe, processes=launched)
+    with deaths(safe=lambda: SAFE):
+        run_episodes(recipe, rank, launched)
+
+
+def run_episodes(recipe: Recipe, rank: int, launched: int) -> None:
+    """Run the episodes that are missing, this process its share of them, and finish the run."""
     split, folder = Split(recipe.data, recipe.type), recipe.run / recipe.setting
     labels = read_labels(split.labels("test"))
     episodes = list(islice(read_episodes(split.episodes(recipe.way, recipe.shot), set(labels)), recipe.episodes))
@@ -46,9 +55,10 @@ def main(argv: list[str]) -> None:
         ]
         if todo[0]:
             others = [] if launched > 1 else start(shares[1:])
-            run_share(*shares[rank])
+            run_share(*shares[rank], others)
             for process in others:
                 process.join()
+            check_alive(others, SAFE)
         if launched > 1:
             distributed.barrier()
         if directory:
@@ -97,9 +107,16 @@ def start(shares: list[tuple]) -> list[SpawnProcess]:
 
 
 def run_share(
-    todo: list[int], rank: int, episodes: list[Episode], labels: list[str], log: EpisodeLog, recipe: Recipe
+    todo: list[int],
+    rank: int,
+    episodes: list[Episode],
+    labels: list[str],
+    log: EpisodeLog,
+    recipe: Recipe,
+    others: Sequence[SpawnProcess] = (),
 ) -> None:
-    """Run this process's episodes and append each to the log; process 0 shows how far all of them are."""
+    """Run this process's episodes and append each to the log; process 0 shows how far all of them are, and ends where
+    one of the others was killed."""
     torch.set_num_threads(recipe.threads)
     kind = METHODS[recipe.method]
     source = kind.source_folder(recipe)
@@ -112,6 +129,7 @@ def run_share(
     for index in todo:
         if parent and not parent.is_alive():  # killed: its lock is gone, and another run may begin
             return
+        check_alive(others, SAFE)
         begin, unknown, cut = time.perf_counter(), words.unknown, words.cut
         episode = episodes[index]
         outcome = run_episode(method, index, episode, labels)
@@ -197,4 +215,4 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, training=True)

@@ -13,6 +13,7 @@ from common.errors import UserError
 from data.corpus import load_corpus
 from encoders import Encoded, check_tokenizer, packed_batches
 from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
+from model.checkpoints import check_links
 from runs import read_record
 from runs.directory import RECORD
 
@@ -51,6 +52,7 @@ def load_checkpoint(
     Raises:
         UserError: the directory is no checkpoint or is damaged, or there is no tokenizer that fits it.
     """
+    check_links(run_directory_of(path))  # what a page shows of it
     model, tokenizer = load_autoencoder(path), tokenizer_of(path, tokenizer_name)
     check_tokenizer(model.config.encoder, tokenizer)
     return model.to(device), tokenizer  # pyright: ignore[reportArgumentType]
@@ -115,5 +117,5 @@ def type_corpus(
         token_ids=np.concatenate([ids[1:-1] for ids in sentences]),
         type_ids=types_of(model, tokens, description),
         num_types=model.config.num_types,
-        vocabulary=list(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
+        vocabulary=list(tokenizer.convert_ids_to_tokens(list(range(model.config.encoder.vocab_size)))),
     )

@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import write_atomically
 from encoders import from_config, read_tokenizer
 from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.token_classifier import TokenClassifier
-from runs import read_record
+from runs import read_metrics, read_record
+from runs.directory import present
 
 OUTPUTS = Path(__file__).resolve().parent / "outputs"
 STATE = "training_state.safetensors"
@@ -73,15 +74,20 @@ def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) 
     """Go on from the saved state, if there is one: the last whole epoch and the best ones so far.
 
     Raises:
-        UserError: the state is broken.
+        UserError: the state is damaged, cannot be read just now, or is gone although there was one.
     """
-    if not (directory / STATE).is_file():
+    begin_anew = "--restart begins anew, and keeps what is there in before-N/"
+    if not present(directory / STATE):
+        if present(directory / "best.json") or len(read_metrics(directory, "epoch")) > 1:
+            raise UserError(f"{directory} has no {STATE} any more, from which it could go on; {begin_anew}")
         return 0, {}
     try:
         with safe_open(directory / STATE, "pt") as file:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{directory / STATE} cannot be read: {error}; delete it to begin again") from None
+    except OSError as error:
+        raise UserError(f"{directory / STATE} cannot be read: {first_line(error)}; nothing was changed") from None
+    except SafetensorError as error:
+        raise UserError(f"{directory / STATE} is damaged: {error}; {begin_anew}") from None
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -24,7 +24,7 @@ from evaluations.supervised_ie.predict import extract
 from evaluations.supervised_ie.scores import count, f1_of, tasks_of
 from runs import MetricsLog, RunDirectory, read_metrics
 from runs.directory import disk_errors
-from training.optimisation import linear_schedule
+from training.schedules import linear_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Recipe:
     """The published recipe, and what it is applied to."""
 
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"model", "data", "name", "patterns", "symmetric_relations", "device", "resume"}
+        {"model", "data", "name", "patterns", "symmetric_relations", "device", "resume", "restart"}
     )
 
     model: str = flag(help="encoder: directory, hub id, or `minilm`")
@@ -58,6 +58,7 @@ class Recipe:
     )
     device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
     resume: bool = flag(True, "go on with the run that the directory holds; --no_resume refuses it")
+    restart: bool = flag(False, "begin anew, and keep the run that the directory holds in before-N/ in it")
 
 
 def make_optimizer(model: checkpoint.Model, recipe: Recipe) -> torch.optim.AdamW:
@@ -168,7 +169,7 @@ def main(argv: list[str]) -> None:
     with RunDirectory(checkpoint.run_directory(recipe.name)) as run:
         if (run.path / checkpoint.SETTINGS).exists():
             raise UserError(f"{run.path} holds a run of an older version of this project, which cannot be resumed")
-        run.begin(asdict(recipe), inputs, recipe.FREE, recipe.resume)
+        run.begin(asdict(recipe), inputs, recipe.FREE, recipe.resume, recipe.restart)
         if run.finished:
             print(f"{run.path} is finished; nothing to do")
         else:
@@ -177,4 +178,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, training=True)
