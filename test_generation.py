@@ -17,7 +17,7 @@ from common.errors import UserError, run
 from common.flags import Count, Length, argument, flag, parse
 from common.hardware import pick_device
 from common.text import read_lines
-from encoders import check_tokenizer
+from encoders import check_tokenizer, max_positions
 from model import load_autoencoder, tokenizer_of
 from model.describe import describe
 from training.checkpoints import newest_run
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
         print(f"checkpoint: {checkpoint}", file=sys.stderr)
     model = load_autoencoder(checkpoint)
     tokenizer = tokenizer_of(checkpoint, flags.tokenizer)
-    max_length = flags.max_length or model.config.encoder.max_position_embeddings
+    max_length = flags.max_length or max_positions(model.config.encoder)
     check_tokenizer(model.config.encoder, tokenizer, max_length)
     model.to(pick_device(flags.device))  # pyright: ignore[reportArgumentType]
 

@@ -1,7 +1,9 @@
 """Every family of encoders through the whole method, on tiny random models."""
 
 import json
+import shutil
 
+import few_shot_cases
 import pytest
 import torch
 from family_cases import BYTES, PACKED, UNPACKED, write_model
@@ -20,6 +22,7 @@ from encoders import (
     pack_sentences,
     packs,
 )
+from evaluations.few_shot import run, train
 from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
 from model.describe import describe
 
@@ -107,18 +110,28 @@ def test_packed_and_padded_agree(directory, sentences):
 
 
 def test_the_losses_fall_and_the_result_converts(directory, corpus, tmp_path, sentences):
-    """Sixty steps, killed by nobody and resumed at 30; save, load, generate, convert: bit-equal to transformers."""
-    flags = f"--batch_size 8 --max_length 48 --learning_rate 1e-2 --encoder_learning_rate 1e-3 --warmup_steps 5 --device cpu"
-    flags += f" --mixed_precision no --num_types 4 --eval_sentences 4 --logging_steps 5 --save_steps 30"
-    argv = ["--model", str(directory), "--data", str(corpus), "--output_dir", str(tmp_path), *flags.split()]
-    pretrain.main([*argv, "--name", "whole", "--max_steps", "60"])
-    lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    """Sixty steps, and the same from a checkpoint at 30; save, load, generate, convert: bit-equal to transformers."""
+    flags = (
+        "--batch_size 8 --max_length 48 --learning_rate 1e-2 --encoder_learning_rate 1e-3 --warmup_steps 5 --device cpu"
+    )
+    flags += " --mixed_precision no --num_types 4 --name run --max_steps 60 --eval_sentences 4 --logging_steps 5 --save_steps 30"
+    argv = ["--model", str(directory), "--data", str(corpus), *flags.split()]
+    whole, resumed = tmp_path / "whole/run", tmp_path / "resumed/run"
+    pretrain.main([*argv, "--output_dir", str(whole.parent)])
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     training = [line for line in lines if "validation" not in line]
     for name in ("mlm_loss", "reconstruction_loss", "sparsity_loss", "loss"):
         assert training[-1][name] < training[0][name], name
 
-    autoencoder = load_autoencoder(tmp_path / "whole")
-    tokenizer = tokenizer_of(tmp_path / "whole")
+    shutil.copytree(whole / "step-30", resumed / "step-30")
+    for file in ("run.json", "metrics.jsonl"):
+        shutil.copy(whole / file, resumed / file)
+    pretrain.main([*argv, "--output_dir", str(resumed.parent)])
+    for file in ("metrics.jsonl", "model.safetensors"):
+        assert (resumed / file).read_bytes() == (whole / file).read_bytes(), file
+
+    autoencoder = load_autoencoder(whole)
+    tokenizer = tokenizer_of(whole)
     batch = tokenizer(sentences[:3], padding=True, return_tensors="pt")
     ids, mask = batch["input_ids"], batch["attention_mask"]
     cached = autoencoder.generate(ids, mask, do_sample=False)
@@ -126,7 +139,7 @@ def test_the_losses_fall_and_the_result_converts(directory, corpus, tmp_path, se
     descriptions = list(describe(autoencoder, tokenizer, sentences[:2], 48))
     assert all(description.reconstruction for description in descriptions)
 
-    convert(tmp_path / "whole", tmp_path / "plain")
+    convert(whole, tmp_path / "plain")
     plain = AutoModelForMaskedLM.from_pretrained(tmp_path / "plain").eval()
     assert plain.config.model_type == AutoModelForMaskedLM.from_pretrained(directory).config.model_type
     for name, tensor in autoencoder.plain.state_dict().items():
@@ -156,3 +169,14 @@ def test_bytes_are_shown_readably(directories, family):
     autoencoder.typer.weight.data[1:] = 0
     (description,) = describe(autoencoder, tokenizer, ["the café closed ."], 48)
     assert "Ã" not in str(description)
+
+
+def test_a_few_shot_episode(directory, tmp_path):
+    """Source training of CONTaiNER and one episode, fine-tuned on its support set."""
+    few_shot_cases.write_data(tmp_path / "data", episodes=1)
+    flags = "--type intra --way 5 --shot 1 --device cpu --name tiny --batch_size 32 --max_length 60 --processes 1"
+    places = ["--data", str(tmp_path / "data"), "--model", str(directory), "--output", str(tmp_path / "out")]
+    train.main([*flags.split(), *places])
+    run.main([*flags.split(), *places])
+    (line,) = (tmp_path / "out/intra/tiny/5-1/episodes.jsonl").read_text().splitlines()
+    assert json.loads(line)["steps"] >= 1

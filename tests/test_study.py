@@ -20,8 +20,8 @@ from study import __main__ as study
 from study import design, report
 from study import jobs as graph
 from study.design import ARMS, VARIANTS, Study, jobs, read_rates
-from training.optimisation import temperature
 from training.recipe import read_recipe
+from training.schedules import temperature
 
 RESULTS = ROOT / "study" / "results"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from family_cases import write_model
+from family_cases import PACKED, UNPACKED, write_model
 from supervised_ie_cases import flags, one_thread, sentences, write_case, write_encoder  # noqa: F401
 
 from benchmarks import supervised_ie_speed
@@ -229,7 +229,7 @@ def test_each_task_is_scored_with_its_own_best_epoch(root, trained):
         assert scores[task]["epoch"] != 99 and scores[task]["f1"] > 95
 
 
-@pytest.mark.parametrize("family", ["roberta", "deberta-v2"])
+@pytest.mark.parametrize("family", [*PACKED, *UNPACKED])
 def test_encoders_of_other_families(root, tmp_path, family, capsys):
     """Pieces of bytes and positions that begin behind the padding id; relative positions."""
     encoder = write_model(family, [" ".join(sentence.tokens) for sentence in sentences()], tmp_path / "encoder")
