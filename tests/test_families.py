@@ -114,7 +114,8 @@ def test_the_losses_fall_and_the_result_converts(directory, corpus, tmp_path, se
     flags = (
         "--batch_size 8 --max_length 48 --learning_rate 1e-2 --encoder_learning_rate 1e-3 --warmup_steps 5 --device cpu"
     )
-    flags += " --mixed_precision no --num_types 4 --name run --max_steps 60 --eval_sentences 4 --logging_steps 5 --save_steps 30"
+    flags += " --mixed_precision no --num_types 4 --name run --max_steps 60"
+    flags += " --eval_sentences 4 --logging_steps 5 --save_steps 30"
     argv = ["--model", str(directory), "--data", str(corpus), *flags.split()]
     whole, resumed = tmp_path / "whole/run", tmp_path / "resumed/run"
     pretrain.main([*argv, "--output_dir", str(whole.parent)])
