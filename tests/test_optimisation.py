@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from training.optimisation import linear_schedule, make_optimizer, ramp, set_learning_rate, temperature, wsd_schedule
+from training.optimisation import make_optimizer, set_learning_rate
+from training.schedules import linear_schedule, ramp, temperature, wsd_schedule
 
 
 def test_every_parameter_is_in_one_group(tiny_model):

@@ -62,7 +62,7 @@ def test_the_sentences_that_a_run_held_out(tiny_encoder, tiny_tokenizer, corpus,
     _, held_out = hold_out(everything, 0.2, 7)
     table = capsys.readouterr().out
     assert metrics(table)[:2] == pytest.approx(brute_force(tiny_encoder, tiny_tokenizer, held_out)[:2], abs=1e-4)
-    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": summary.identity}))  # as runs wrote it at first
+    record.write_text(json.dumps({"arguments": arguments, "corpus_sha256": summary.identity}))  # as at first
     perplexity.main(command)
     assert capsys.readouterr().out == table
     for broken, message in (

@@ -90,7 +90,8 @@ def test_the_gradient_of_frozen_word_embeddings_is_not_computed(head):
 
 def test_metrics_tell_the_phase(tiny_encoder, tmp_path, sentences):
     (tmp_path / "corpus.txt").write_text("\n".join(sentences * 4))
-    flags = "--max_steps 8 --frozen_steps 4 --batch_size 4 --logging_steps 2 --max_length 32 --device cpu --sparsity_ramp 0.5 --name phases"
+    flags = "--max_steps 8 --frozen_steps 4 --batch_size 4 --logging_steps 2 --max_length 32 --device cpu"
+    flags += " --sparsity_ramp 0.5 --name phases"
     places = ["--model", str(tiny_encoder), "--data", str(tmp_path / "corpus.txt"), "--output_dir", str(tmp_path)]
     pretrain.main([*flags.split(), *places])
     lines = [json.loads(line) for line in (tmp_path / "phases/metrics.jsonl").read_text().splitlines()]
