@@ -54,8 +54,7 @@ def test_nothing_typed_matches_nothing():
 
 
 def test_joint_counts_add_up():
-    a, b = np.array([0, 1, 1]), np.array([2, 0, 0])
-    assert joint_counts(a, b, (2, 3)).tolist() == [[0, 0, 1], [2, 0, 0]]
+    assert joint_counts(typed([0, 1, 1], 2), typed([2, 0, 0], 3)).tolist() == [[0, 0, 1], [2, 0, 0]]
 
 
 @pytest.fixture

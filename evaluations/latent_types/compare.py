@@ -109,12 +109,9 @@ def main(argv: list[str]) -> None:
         movement=moved,
         matches=matched,
     )
-    everything = summary | {
-        "movement": asdict(moved),
-        "matches": [asdict(match) | {"overlap": match.overlap} for match in matched],
-    }
+    everything = summary | {"movement": moved, "matches": matched}
     output.mkdir(parents=True, exist_ok=True)
-    write_atomically(output / "comparison.json", json.dumps(everything, ensure_ascii=False, indent=1))
+    write_atomically(output / "comparison.json", json.dumps(everything, default=asdict, ensure_ascii=False, indent=1))
     write_atomically(output / "index.html", html)
     print(report(moved, matched, len(a.token_ids)))
     print(f"Open {output / 'index.html'} in a browser")

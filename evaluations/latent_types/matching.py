@@ -1,12 +1,12 @@
 """Two typings of the same tokens: which types correspond, and which tokens changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import normalized_mutual_info_score
 
-from evaluations.latent_types.tables import type_word_counts
+from evaluations.latent_types.tables import highest, pair_counts, type_word_counts
 from evaluations.latent_types.typed_corpus import TypedCorpus
 
 WORDS_SHOWN = 6
@@ -24,11 +24,7 @@ class Match:
     shared: int  # tokens that have type_a in A and type_b in B
     words_a: list[str]  # the most frequent ones
     words_b: list[str]
-
-    @property
-    def overlap(self) -> float:
-        """Jaccard index of the two sets of tokens, 0..1."""
-        return self.shared / (self.tokens_a + self.tokens_b - self.shared)
+    overlap: float  # Jaccard index of the two sets of tokens, 0..1
 
 
 @dataclass
@@ -44,10 +40,9 @@ class Movement:
     kept_by_chance: float  # mean count of kept tokens when the typing of B is shuffled over the tokens
 
 
-def joint_counts(types_a: np.ndarray, types_b: np.ndarray, num_types: tuple[int, int]) -> np.ndarray:
-    """How many of the M tokens have which type in A and which in B; (M,), (M,) -> (C_A, C_B)."""
-    cells = np.bincount(types_a * num_types[1] + types_b, minlength=num_types[0] * num_types[1])
-    return cells.reshape(num_types)
+def joint_counts(a: TypedCorpus, b: TypedCorpus) -> np.ndarray:
+    """How many tokens have which type in A and which in B, (C_A, C_B)."""
+    return pair_counts(a.type_ids, b.type_ids, (a.num_types, b.num_types))
 
 
 def match_types(joint: np.ndarray) -> list[tuple[int, int]]:
@@ -66,11 +61,10 @@ def kept_tokens(joint: np.ndarray) -> int:
 
 def movement(a: TypedCorpus, b: TypedCorpus, seed: int) -> Movement:
     """Count what changed; chance keeps some tokens too, for the matching is chosen to."""
-    num_types = (a.num_types, b.num_types)
-    joint = joint_counts(a.type_ids, b.type_ids, num_types)
-    generator = np.random.default_rng(seed)
-    shuffled = [joint_counts(a.type_ids, generator.permutation(b.type_ids), num_types) for _ in range(SHUFFLES)]
+    joint = joint_counts(a, b)
     kept = kept_tokens(joint)
+    generator = np.random.default_rng(seed)
+    shuffled = [replace(b, type_ids=generator.permutation(b.type_ids)) for _ in range(SHUFFLES)]
     return Movement(
         kept=kept,
         moved=int(joint[1:, 1:].sum()) - kept,
@@ -78,28 +72,31 @@ def movement(a: TypedCorpus, b: TypedCorpus, seed: int) -> Movement:
         lost=int(joint[1:, 0].sum()),
         untyped=int(joint[0, 0]),
         nmi=float(normalized_mutual_info_score(a.type_ids, b.type_ids, average_method="geometric")),
-        kept_by_chance=float(np.mean([kept_tokens(counts) for counts in shuffled])),
+        kept_by_chance=float(np.mean([kept_tokens(joint_counts(a, other)) for other in shuffled])),
     )
 
 
 def matches(a: TypedCorpus, b: TypedCorpus) -> list[Match]:
     """The matched types, those that share most tokens first."""
-    joint = joint_counts(a.type_ids, b.type_ids, (a.num_types, b.num_types))
-    words, counts_a = type_word_counts(a)
+    joint = joint_counts(a, b)
+    tokens_a, tokens_b = joint.sum(1), joint.sum(0)
+    overlap = joint / np.maximum(tokens_a[:, None] + tokens_b - joint, 1)  # (C_A, C_B)
+    ids, counts_a = type_word_counts(a)
     _, counts_b = type_word_counts(b)
 
     def commonest(times: np.ndarray) -> list[str]:
-        return [a.vocabulary[words[w]] for w in np.argsort(-times, kind="stable")[:WORDS_SHOWN] if times[w]]
+        return [a.vocabulary[ids[w]] for w in highest(times, WORDS_SHOWN)]
 
     found = [
         Match(
             type_a,
             type_b,
-            tokens_a=int(joint[type_a].sum()),
-            tokens_b=int(joint[:, type_b].sum()),
+            tokens_a=int(tokens_a[type_a]),
+            tokens_b=int(tokens_b[type_b]),
             shared=int(joint[type_a, type_b]),
             words_a=commonest(counts_a[type_a]),
             words_b=commonest(counts_b[type_b]),
+            overlap=float(overlap[type_a, type_b]),
         )
         for type_a, type_b in match_types(joint)
     ]

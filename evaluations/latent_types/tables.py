@@ -44,6 +44,11 @@ class Share:
     typed: float  # 0..1
 
 
+def pair_counts(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How many of the M tokens are in which row and column of a table; (M,), (M,) -> `shape`."""
+    return np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def type_word_counts(corpus: TypedCorpus) -> tuple[np.ndarray, np.ndarray]:
     """How often each word has each type.
 
@@ -51,8 +56,12 @@ def type_word_counts(corpus: TypedCorpus) -> tuple[np.ndarray, np.ndarray]:
         the ids of the W words that occur, (W,); the counts, (C, W).
     """
     words, index = np.unique(corpus.token_ids, return_inverse=True)
-    cells = np.bincount(corpus.type_ids * len(words) + index, minlength=corpus.num_types * len(words))
-    return words, cells.reshape(corpus.num_types, len(words))
+    return words, pair_counts(corpus.type_ids, index, (corpus.num_types, len(words)))
+
+
+def highest(values: np.ndarray, number: int) -> list[int]:
+    """Where the highest positive values stand, the highest first."""
+    return [i for i in np.argsort(-values, kind="stable")[:number].tolist() if values[i] > 0]
 
 
 def npmi(counts: np.ndarray) -> np.ndarray:
@@ -78,52 +87,38 @@ def entropy_bits(counts: np.ndarray) -> float:
 
 def contexts(corpus: TypedCorpus, type_id: int, generator: np.random.Generator) -> list[Context]:
     """A few tokens of a type among their neighbours, of different words as far as may be."""
-    places = np.flatnonzero(corpus.type_ids == type_id)
-    places = generator.permutation(places)[: 20 * CONTEXTS_SHOWN]
+    places = generator.permutation(np.flatnonzero(corpus.type_ids == type_id))[: 20 * CONTEXTS_SHOWN]
     _, first = np.unique(corpus.token_ids[places], return_index=True)
-    different = places[np.sort(first)][:CONTEXTS_SHOWN]
     found = []
-    for place in np.sort(different).tolist():
+    for place in np.sort(places[np.sort(first)][:CONTEXTS_SHOWN]).tolist():
         sentence = np.searchsorted(corpus.bounds, place, side="right") - 1
         start, end = corpus.bounds[sentence : sentence + 2].tolist()
-        start, end = max(start, place - CONTEXT_WIDTH), min(end, place + 1 + CONTEXT_WIDTH)
-        found.append(
-            Context(
-                " ".join(corpus.tokens(start, place)),
-                corpus.vocabulary[corpus.token_ids[place]],
-                " ".join(corpus.tokens(place + 1, end)),
-            )
-        )
+        before = corpus.tokens(max(start, place - CONTEXT_WIDTH), place)
+        after = corpus.tokens(place + 1, min(end, place + 1 + CONTEXT_WIDTH))
+        found.append(Context(" ".join(before), corpus.vocabulary[corpus.token_ids[place]], " ".join(after)))
     return found
 
 
 def type_rows(corpus: TypedCorpus, seed: int) -> list[TypeRow]:
     """One row for each type that occurs, type 0 first."""
-    words, counts = type_word_counts(corpus)
+    ids, counts = type_word_counts(corpus)
+    words = [corpus.vocabulary[i] for i in ids]
     specificity = np.where(counts.sum(0) >= FEWEST_FOR_SPECIFIC, npmi(counts), -1.0)
     generator = np.random.default_rng(seed)
-    rows = []
-    for type_id in np.flatnonzero(counts.sum(1)):
-        times = counts[type_id]
-        most = np.argsort(-times, kind="stable")[:WORDS_SHOWN]
-        special = np.argsort(-specificity[type_id], kind="stable")[:WORDS_SHOWN]
-        rows.append(
-            TypeRow(
-                type_id=int(type_id),
-                tokens=int(times.sum()),
-                share=float(times.sum() / counts.sum()),
-                words=int((times > 0).sum()),
-                entropy=entropy_bits(times),
-                frequent=[(corpus.vocabulary[words[w]], int(times[w])) for w in most if times[w]],
-                specific=[
-                    (corpus.vocabulary[words[w]], float(specificity[type_id, w]))
-                    for w in special
-                    if specificity[type_id, w] > 0
-                ],
-                contexts=contexts(corpus, int(type_id), generator),
-            )
+    return [
+        TypeRow(
+            type_id=type_id,
+            tokens=int(times.sum()),
+            share=float(times.sum() / counts.sum()),
+            words=int((times > 0).sum()),
+            entropy=entropy_bits(times),
+            frequent=[(words[w], int(times[w])) for w in highest(times, WORDS_SHOWN)],
+            specific=[(words[w], float(special[w])) for w in highest(special, WORDS_SHOWN)],
+            contexts=contexts(corpus, type_id, generator),
         )
-    return rows
+        for type_id, (times, special) in enumerate(zip(counts, specificity, strict=True))
+        if times.any()
+    ]
 
 
 def shares(corpus: TypedCorpus, part_of_token: np.ndarray, names: list[str]) -> list[Share]:
