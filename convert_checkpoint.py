@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from common.errors import UserError, run
-from common.files import environment, sha256_of, sync_directory, sync_files
+from common.files import check_name, environment, sha256_of, sync_directory, sync_files
 from common.flags import flag, parse
 from encoders import check_tokenizer, quiet, to_plain
 from model import load_autoencoder, tokenizer_of
@@ -38,6 +38,7 @@ def check_output(output: Path, checkpoint: Path) -> None:
     Raises:
         UserError: one lies within the other, or `output` holds something else than an earlier conversion.
     """
+    check_name(output)
     if output.is_relative_to(checkpoint) or checkpoint.is_relative_to(output):
         raise UserError(f"the output {output} and the checkpoint {checkpoint} overlap; choose another --output")
     if output.is_dir():

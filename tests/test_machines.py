@@ -270,6 +270,9 @@ def test_names_that_are_not_utf8(runs, tmp_path):
     assert status == 0 and "/caf\\udce9.txt: 5" in text, text
     assert json.loads((runs.output / "odd/run.json").read_text())["arguments"]["data"] == str(odd)
     assert "caf\\udce9.txt" in (runs.output / "odd/README.md").read_text()
+    for recipe in ({"output_dir": odd.with_suffix("")}, {"model": shutil.copytree(runs.recipe["model"], f"{odd}.d")}):
+        status, text = runs("odd-too", **recipe)
+        assert status == 2 and re.search(r"^error: \S+caf\\udce9\S*: its name is not UTF-8", text, re.MULTILINE), text
     write_atomically(tmp_path / "a", "\udce9")
     assert (tmp_path / "a").read_text() == "\\udce9"
 
