@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import BertConfig
+from transformers import AutoConfig
 
 from benchmarks.measuring import now
 from common.errors import run
@@ -41,7 +41,11 @@ TAU = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    model: str = flag("minilm", "encoder; `bert-base` is one of its size with random weights")
+    model: str = flag("minilm", "encoder")
+    family: str | None = flag(
+        None,
+        "family of an encoder of base size with random weights instead: bert, roberta, modernbert, ...",
+    )
     data: str = flag("lee_news", "corpus, as for pretrain.py")
     batch_size: Count = flag(32, "sentences a step")
     steps: Count = flag(20, "timed steps of each form")
@@ -87,10 +91,10 @@ def use_plain_parts(model: nn.Module) -> None:
             module.config._attn_implementation = "sdpa"  # pyright: ignore
 
 
-def make_model(name: str) -> SparseLTForPreTraining:
-    if name == "bert-base":  # speed does not depend on the weights
-        return SparseLTForPreTraining(SparseLTConfig(encoder=BertConfig()))
-    return SparseLTForPreTraining.from_encoder(name)
+def make_model(recipe: Recipe) -> SparseLTForPreTraining:
+    if recipe.family:  # a configuration's defaults are the base size; weights do not matter for speed
+        return SparseLTForPreTraining(SparseLTConfig(encoder=AutoConfig.for_model(recipe.family)))
+    return SparseLTForPreTraining.from_encoder(recipe.model)
 
 
 def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, float]:
@@ -106,7 +110,7 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
         torch.cuda.set_device(device)
     tokenizer = load_tokenizer("minilm")  # bert-base-uncased's vocabulary
     corpus, _ = load_corpus(recipe.data, tokenizer, 128)
-    model = make_model(recipe.model).train()
+    model = make_model(recipe).train()
     if form == "plain":
         use_plain_parts(model)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, foreach=True)

@@ -18,6 +18,7 @@ from encoders.loading import (
     quiet,
     read_tokenizer,
     to_plain,
+    tokenizer_fingerprint,
 )
 from encoders.packing import (
     IGNORED,
@@ -31,7 +32,7 @@ from encoders.packing import (
     sentence_positions,
 )
 from encoders.states import encode, packs, token_states
-from encoders.words import Encoded, WordPieces
+from encoders.words import Encoded, WordPieces, shown_pieces
 
 __all__ = [
     "IGNORED",
@@ -58,6 +59,8 @@ __all__ = [
     "read_tokenizer",
     "same_sentence",
     "sentence_positions",
+    "shown_pieces",
     "to_plain",
     "token_states",
+    "tokenizer_fingerprint",
 ]

@@ -5,6 +5,7 @@ A name is a hub id, a local directory, or `minilm`, the encoder that a fresh mac
 
 import copy
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any, cast
 import torch
 import transformers
 from huggingface_hub.utils import logging as hub_logging
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -213,14 +216,15 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         for file in Path(path).glob("*") if Path(path).is_dir() else ():
             if file.suffix in (".json", ".txt", ".model") and file.is_file():
                 refuse_pointer(file)
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        whole, config = stored_file(str(path), "tokenizer.json"), get_tokenizer_config(path)
+        options = {name: value for name, value in normalizer_options(whole).items() if name not in config}
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
         if not tokenizer.is_fast:
             raise UserError(f"{path} has no fast tokenizer, which is required; {type(tokenizer).__name__} has none")
         if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers' own idea of one without a vocabulary
             raise UserError(f"{path} has no tokenizer, neither tokenizer.json nor vocab.txt")
-        whole = stored_file(str(path), "tokenizer.json")
         if word := capitals_lost(tokenizer):
-            if whole or "do_lower_case" in get_tokenizer_config(path):
+            if whole or "do_lower_case" in config:
                 note(f"the tokenizer of `{path}` lower-cases, although its vocabulary has capitals, as in `{word}`")
             else:
                 tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, do_lower_case=False)
@@ -235,6 +239,18 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     except Exception as error:  # transformers and tokenizers raise whatever a damaged file makes them stumble over
         raise UserError(f"{path} has no readable tokenizer: {first_line(error)}") from None
     return tokenizer
+
+
+def normalizer_options(file: Path | None) -> dict[str, Any]:
+    """What a tokenizer.json says by BERT's normalizer, as transformers' options: it reads them elsewhere alone."""
+    normalizer: Any = Tokenizer.from_file(str(file)).normalizer if file else None
+    if not isinstance(normalizer, BertNormalizer):
+        return {}
+    return {
+        "do_lower_case": normalizer.lowercase,
+        "strip_accents": normalizer.strip_accents,
+        "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+    }
 
 
 def capitals_lost(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -280,3 +296,9 @@ def fingerprint(module: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The sha256 of what a fast tokenizer does to a text, whatever files it came from."""
+    what = json.loads(cast(Any, tokenizer).backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
+    return hashlib.sha256(json.dumps([what, tokenizer.special_tokens_map], sort_keys=True).encode()).hexdigest()

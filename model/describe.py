@@ -9,6 +9,7 @@ import torch
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from transformers import PreTrainedTokenizerBase
 
+from encoders import shown_pieces
 from model.autoencoder import SparseLTForPreTraining
 
 
@@ -65,7 +66,8 @@ def describe(
         )
         for i, text in enumerate(texts):
             encoding = batch[i]  # tokens; special_tokens_mask is 1 for [CLS], [SEP] and padding
-            tokens = zip(encoding.tokens, type_ids[i], encoding.special_tokens_mask, strict=True)
+            pieces = shown_pieces(tokenizer, encoding.tokens)
+            tokens = zip(pieces, type_ids[i], encoding.special_tokens_mask, strict=True)
             yield Description(
                 sentence=text,
                 types=[(token, type_id) for token, type_id, special in tokens if type_id and not special],

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError
 from data.corpus import load_corpus
-from encoders import Encoded, check_tokenizer, packed_batches
+from encoders import Encoded, check_tokenizer, packed_batches, shown_pieces
 from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
 from model.checkpoints import check_links
 from runs import read_record
@@ -117,5 +117,7 @@ def type_corpus(
         token_ids=np.concatenate([ids[1:-1] for ids in sentences]),
         type_ids=types_of(model, tokens, description),
         num_types=model.config.num_types,
-        vocabulary=list(tokenizer.convert_ids_to_tokens(list(range(model.config.encoder.vocab_size)))),
+        vocabulary=shown_pieces(
+            tokenizer, tokenizer.convert_ids_to_tokens(list(range(model.config.encoder.vocab_size)))
+        ),
     )
