@@ -21,7 +21,7 @@ from common.hardware import pick_device, pick_precision
 from common.seeds import seed_of
 from data.batches import Batches, batch_loader
 from data.corpus import hold_out, load_corpus
-from encoders import check_tokenizer, fingerprint, load_tokenizer
+from encoders import check_tokenizer, fingerprint, load_tokenizer, tokenizer_fingerprint
 from model import SparseLTForPreTraining
 from model.describe import describe
 from runs import RunDirectory, deaths
@@ -132,6 +132,7 @@ def train(recipe: Recipe) -> None:
         accelerator.print(f"warning: {warning}")
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
     inputs = {"corpus": corpus_identity, "encoder": fingerprint(plain_model.encoder)}
+    inputs["tokenizer"] = tokenizer_fingerprint(tokenizer)
     inputs["precision"] = accelerator.mixed_precision
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------

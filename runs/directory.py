@@ -114,7 +114,8 @@ class RunDirectory:
         if before.get("layout") != LAYOUT:
             raise UserError(f"{self.path} holds a run of another version of this project, which cannot be resumed")
         for part, now in (("inputs", inputs), ("arguments", recipe)):
-            for name in sorted(now.keys() | before[part].keys()):
+            unknown = now.keys() - before[part].keys() if part == "inputs" else set()  # to an earlier version
+            for name in sorted(now.keys() - unknown | before[part].keys()):
                 if name not in free and before[part].get(name) != now.get(name):
                     what = f"the {name.replace('_', ' ')}" if part == "inputs" else f"--{name}"
                     to_do = advice.get(name, "go on with the same, or choose another name")

@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertTok
 import pretrain
 from common.errors import UserError, note
 from convert_checkpoint import convert
-from encoders import load_encoder, load_masked_lm, load_tokenizer
+from encoders import load_encoder, load_masked_lm, load_tokenizer, read_tokenizer, tokenizer_fingerprint
 from evaluations import perplexity, states
 from evaluations.few_shot import train as few_shot
 from model import SparseLTForPreTraining
@@ -290,6 +290,24 @@ def test_a_cased_vocabulary(encoder, capsys, config, pieces, said):
     assert said in printed and printed.count("note:") == bool(said)
 
 
+@pytest.mark.parametrize("config", [None, {"tokenizer_class": "BertTokenizer"}])
+def test_what_tokenizer_json_says_holds_where_nothing_else_does(encoder, capsys, config):
+    """transformers would lower-case and strip accents: it asks tokenizer_config.json alone."""
+    vocab = AutoTokenizer.from_pretrained(encoder).get_vocab()
+    words = capitals(sorted(vocab, key=lambda word: vocab[word]))
+    (encoder / "tokenizer_config.json").unlink()
+    cased = BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}, do_lower_case=False)
+    cased.save_pretrained(encoder)
+    (encoder / "tokenizer_config.json").unlink()
+    if config:
+        (encoder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(str(encoder))
+    assert tokenizer.tokenize("The President") == ["[UNK]", "President"]
+    tokenizer.save_pretrained(encoder)  # as a checkpoint keeps it
+    assert load_tokenizer(str(encoder)).tokenize("The President") == ["[UNK]", "President"]
+    assert not capsys.readouterr().err.count("note:")
+
+
 def test_a_lower_cased_vocabulary_is_read_as_it_was(encoder, capsys):
     vocabulary(encoder)
     assert load_tokenizer(str(encoder)).tokenize("The President") == ["the", "president"]
@@ -320,3 +338,14 @@ def test_tokenizers_that_do_not_fit_are_refused(encoder, change, message):
     change(encoder)
     with pytest.raises(UserError, match=message):
         load_encoder(str(encoder))
+
+
+def test_a_tokenizer_is_known_by_what_it_does(encoder, tmp_path):
+    tokenizer = load_tokenizer(str(encoder))
+    before = tokenizer_fingerprint(tokenizer)
+    tokenizer(["a", "the president"], padding=True, truncation=True, max_length=3)
+    assert tokenizer_fingerprint(tokenizer) == before == tokenizer_fingerprint(load_tokenizer(str(encoder)))
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert tokenizer_fingerprint(read_tokenizer(tmp_path / "again")) == before
+    vocabulary(encoder, do_lower_case=False)
+    assert tokenizer_fingerprint(load_tokenizer(str(encoder))) != before

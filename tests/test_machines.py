@@ -199,6 +199,16 @@ def test_a_finished_run_is_not_made_longer(runs, untouched):
     assert f"python convert_checkpoint.py --checkpoint {directory}" in text.splitlines()[-1]
 
 
+def test_a_tokenizer_that_changed_is_refused(runs, tmp_path):
+    """The same weights read another way."""
+    encoder = shutil.copytree(runs.recipe["model"], tmp_path / "encoder")
+    directory = runs.stopped("tokenizer", model=encoder)
+    file = encoder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"do_lower_case": False}))
+    status, text = runs("tokenizer", model=encoder)
+    assert status == 2 and f"error: {directory} was made with the tokenizer " in text, text
+
+
 # --- what becomes of the output ---------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from common.files import sha256_of
 from common.flags import Count, CountOrZero, LearningRate, Positive, Seed, Weight, flag, parse
 from common.hardware import pick_device
 from common.seeds import seed_of
-from encoders import fingerprint, load_encoder, max_positions
+from encoders import fingerprint, load_encoder, max_positions, tokenizer_fingerprint
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Example, collate, make_examples, shuffled_batches
 from evaluations.supervised_ie.data import Sentence, read_sentences, split_path
@@ -166,6 +166,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"the encoder `{recipe.model}` has one layer; word vectors need the third state from the end")
     inputs = {f"{split} data": sha256_of(path) for split, path in paths.items()}
     inputs |= {"labels": sha256(labels.as_json().encode()).hexdigest(), "encoder": fingerprint(encoder)}
+    inputs["tokenizer"] = tokenizer_fingerprint(tokenizer)
     with RunDirectory(checkpoint.run_directory(recipe.name)) as run:
         if (run.path / checkpoint.SETTINGS).exists():
             raise UserError(f"{run.path} holds a run of an older version of this project, which cannot be resumed")
