@@ -18,8 +18,10 @@ from safetensors import SafetensorError
 from common.errors import UserError, run
 from common.files import check_name, environment, sha256_of, sync_directory, sync_files
 from common.flags import flag, parse
+from common.hub import check_repository, push
 from encoders import check_tokenizer, quiet, to_plain
 from model import load_autoencoder, tokenizer_of
+from training.cards import write_encoder_card
 from training.checkpoints import newest_run
 
 RECORD = "conversion.json"  # marks an earlier result, which may be replaced
@@ -29,6 +31,9 @@ RECORD = "conversion.json"  # marks an earlier result, which may be replaced
 class Conversion:
     checkpoint: Path | None = flag(None, "directory of the autoencoder (default: the newest finished run)")
     output: Path = flag(Path("checkpoints/for_container"), "directory of the plain encoder")
+    push_to_hub: str | None = flag(
+        None, "hub repository to upload the encoder to, private if it is new; nothing is uploaded without it"
+    )
     tokenizer: str | None = flag(None, "tokenizer instead of the checkpoint's own: hub id, `minilm` or directory")
 
 
@@ -76,6 +81,7 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
         with quiet():
             to_plain(model.plain).save_pretrained(beside)
         tokenizer.save_pretrained(beside)
+        write_encoder_card(beside, output.name, checkpoint)
         (beside / RECORD).write_text(json.dumps(record, indent=1))
         sync_files(beside)
         if output.exists():
@@ -93,9 +99,11 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
 
 def main(argv: list[str]) -> None:
     flags = parse(Conversion, argv, __doc__)
+    check_repository(flags.push_to_hub)
     checkpoint = flags.checkpoint or newest_run(Path("checkpoints"))
     convert(checkpoint, flags.output, flags.tokenizer)
     print(f"{flags.output} is the plain encoder of {checkpoint}: AutoModel.from_pretrained({str(flags.output)!r})")
+    push(flags.output, flags.push_to_hub)
 
 
 if __name__ == "__main__":

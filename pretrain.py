@@ -26,34 +26,33 @@ from model import SparseLTForPreTraining
 from model.describe import describe
 from runs import RunDirectory, deaths
 from training import checkpoints
-from training.log import RunLog
+from training.cards import push_run, write_model_card
+from training.log import RunLog, pick_trackers
 from training.meter import Meter
 from training.optimisation import make_optimizer, set_learning_rate
 from training.preflight import check_disk, memory_warning
 from training.recipe import Recipe, read_recipe
-from training.report import write_curves, write_model_card
+from training.report import write_curves
 from training.schedules import ramp, temperature
 from training.validation import validate
 from training.watch import CollapseWatch, DeadTypeWatch, StopSignal
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """The hardware of a run, in its precision.
+    """The hardware of a run, in its precision, and its trackers.
 
     Raises:
-        UserError: it is not there, or cannot share the batch.
+        UserError: they are not there, or the hardware cannot share the batch.
     """
     device = pick_device(recipe.device)
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
     torch.set_float32_matmul_precision("high")  # TF32 where there is any
     accelerator = Accelerator(
         mixed_precision=pick_precision(recipe.mixed_precision, device),
         gradient_accumulation_steps=recipe.gradient_accumulation_steps,
         cpu=device.type == "cpu",
         step_scheduler_with_optimizer=False,
-        log_with="tensorboard",
-        project_dir=recipe.directory,
+        log_with=pick_trackers(recipe.report_to) or None,  # pyright: ignore[reportArgumentType]
+        project_dir=recipe.directory / "tensorboard",
     )
     if recipe.batch_size % accelerator.num_processes:
         raise UserError(f"--batch_size {recipe.batch_size} cannot be shared by {accelerator.num_processes} processes")
@@ -100,16 +99,15 @@ def finish(
     held_out: Dataset,
 ) -> None:
     """Write the final model and its card; print what it makes of two held-out sentences, and what to type next."""
-    with checkpoints.disk_errors(recipe.directory):
-        write_model_card(recipe.directory)
+    write_model_card(recipe.directory)
     checkpoints.save_final(recipe.directory, model, tokenizer)
     run_directory.finish({"steps": recipe.max_steps})
     print(f"\nThe model is in {recipe.directory}\n")
     if not recipe.mlm_only:
         sentences = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in held_out[:2]["input_ids"]]
-        for description in describe(model.eval(), tokenizer, sentences, recipe.max_length):
-            print(description)
+        print(*describe(model.eval(), tokenizer, sentences, recipe.max_length), sep="\n")
     print(f"Next, a plain encoder of it: python convert_checkpoint.py --checkpoint {recipe.directory}")
+    push_run(recipe.directory, recipe.push_to_hub)
 
 
 def main(argv: list[str]) -> None:
@@ -121,7 +119,7 @@ def main(argv: list[str]) -> None:
 def train(recipe: Recipe) -> None:
     # --- hardware, run directory, data, model ---------------------------------------------------------------------
     accelerator = make_accelerator(recipe)
-    device, world_size = accelerator.device, accelerator.num_processes
+    device, rank, world_size = accelerator.device, accelerator.process_index, accelerator.num_processes
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
     tokenizer = load_tokenizer(recipe.model)
     training, held_out, corpus_identity = load_sentences(recipe, tokenizer, accelerator)
@@ -132,8 +130,7 @@ def train(recipe: Recipe) -> None:
         accelerator.print(f"warning: {warning}")
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
     inputs = {"corpus": corpus_identity, "encoder": fingerprint(plain_model.encoder)}
-    inputs["tokenizer"] = tokenizer_fingerprint(tokenizer)
-    inputs["precision"] = accelerator.mixed_precision
+    inputs |= {"tokenizer": tokenizer_fingerprint(tokenizer), "precision": accelerator.mixed_precision}
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
     start, meter = 0, Meter(device, scaled=accelerator.scaler is not None)
@@ -141,7 +138,7 @@ def train(recipe: Recipe) -> None:
     found = checkpoints.where_to_start(run_directory, recipe, inputs) if run_directory else (None, False)
     checkpoint, finished = broadcast_object_list([*found])
     if finished:
-        return
+        return push_run(recipe.directory, recipe.push_to_hub) if run_directory else None
     if checkpoint is not None:
         start, state = checkpoints.load_step(checkpoint, plain_model, optimizer)  # pyright: ignore[reportArgumentType]
         meter.load_state(state["meter"])
@@ -151,7 +148,6 @@ def train(recipe: Recipe) -> None:
 
     # --- what feeds and watches the loop --------------------------------------------------------------------------
     accumulation = recipe.gradient_accumulation_steps
-    rank = accelerator.process_index
     batches = Batches(
         training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size,
         mlm_probability=recipe.mlm_probability,
@@ -232,12 +228,9 @@ def train(recipe: Recipe) -> None:
             means = meter.means() | {"tau": tau, **rates, "encoder_frozen": int(frozen)}
             if not recipe.mlm_only:
                 means["dead_types"] = len(dead := type_watch.dead(done, accelerator))
-                for problem in (
-                    collapse_watch.look(means["share_typed"], means["type_perplexity"]),
-                    type_watch.warning(dead),
-                ):
-                    if problem:
-                        log.print(f"warning: step {done}: {problem}")
+                collapse = collapse_watch.look(means["share_typed"], means["type_perplexity"])
+                for problem in filter(None, (collapse, type_watch.warning(dead))):
+                    log.print(f"warning: step {done}: {problem}")
             progress.set_postfix({name: f"{value:.3g}" for name, value in means.items() if "loss" in name})
             log.write(done, means)
         if last or done % recipe.eval_steps == 0:
@@ -255,8 +248,7 @@ def train(recipe: Recipe) -> None:
     if meter.skipped:
         accelerator.print(f"{int(meter.skipped)} steps were left out because their fp16 gradients overflowed")
     if run_directory:
-        with checkpoints.disk_errors(recipe.directory):
-            write_curves(recipe.directory)
+        write_curves(recipe.directory)
     if done < recipe.max_steps:
         accelerator.print(f"stopped after step {done}; the same command goes on from there")
         sys.exit(128 + (stop.number or signal.SIGTERM))

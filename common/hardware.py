@@ -21,6 +21,8 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: only CPUs and CUDA devices are supported")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: there is no such GPU that torch can use")
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # for what takes no device, as accelerate
     return device
 
 

@@ -76,6 +76,7 @@ def test_a_disk_that_fills_up(runs, untouched, disk, left):
 def test_metrics_on_a_full_disk(disk):
     """TensorBoard's own thread fails too, sooner or later; only one sentence may come of it."""
     hook = threading.excepthook
+    (disk / "run.json").write_text("{}")
     log = RunLog(disk, Accelerator(cpu=True, log_with="tensorboard", project_dir=disk), resumed_after=0)
     board = log.accelerator.get_tracker("tensorboard", unwrap=True)
     fill(disk, 0)

@@ -55,7 +55,7 @@ def test_sixty_steps_twice(train, capsys):
     assert {path.name for path in once.glob("step-*")} == {"step-50", "step-60"}
     record = json.loads((once / "run.json").read_text())
     assert record["arguments"]["max_steps"] == 60 and record["environment"]["torch"] == torch.__version__
-    board = EventAccumulator(str(once / "tensorboard")).Reload()
+    board = EventAccumulator(str(once / "tensorboard/sparse-latent-typing")).Reload()
     scalars = board.Scalars("train/mlm_loss")
     assert [scalar.step for scalar in scalars] == list(range(10, 61, 10))
     assert scalars[-1].value == pytest.approx(metrics[-2]["mlm_loss"])

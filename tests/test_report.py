@@ -15,7 +15,8 @@ from transformers import BertConfig, BertTokenizerFast
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
 from runs import read_metrics
-from training.report import MOST_POINTS, curves, thinned, write_curves, write_model_card
+from training.cards import write_model_card
+from training.report import MOST_POINTS, curves, thinned, write_curves
 
 
 def training_line(step: int, **values: float) -> dict:

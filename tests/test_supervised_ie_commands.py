@@ -71,7 +71,7 @@ def test_text_is_predicted_line_by_line(root, trained, capsys):
 def test_the_directory_holds_no_pickle_and_only_the_best_epochs(trained):
     wanted = {f"epoch-{epoch}.safetensors" for epoch, _ in checkpoint.read_best(trained).values()}
     assert {path.name for path in trained.glob("epoch-*")} == wanted
-    allowed = {".json", ".jsonl", ".safetensors", ".txt", ""}
+    allowed = {".json", ".jsonl", ".md", ".safetensors", ".txt", ""}
     assert {path.suffix for path in trained.rglob("*") if path.is_file()} <= allowed
     assert not (trained / checkpoint.STATE).exists()
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from common.errors import UserError
 from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, Weight, flag, parse
+from common.hub import check_repository
 
 # For short runs on two cores: MiniLM's MLM head is new and its embeddings were tuned for sentence similarity, so that
 # the heads learn before the encoder does, and the encoder moves little.
@@ -59,12 +60,16 @@ class Recipe:
     device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
     compile: bool = flag(False, "whether to torch.compile the model (GPUs)")
     num_workers: CountOrZero | None = flag(None, "processes that prepare batches (default: 0 on CPU, 4 on GPU)")
+    report_to: str = flag("tensorboard", "trackers, separated by commas: tensorboard, wandb, trackio, mlflow; or none")
     logging_steps: Count = flag(10, "steps between lines in metrics.jsonl")
     eval_steps: Count = flag(1000, "steps between validations")
     save_steps: Count = flag(1000, "steps between checkpoints")
     keep_last: Count = flag(2, "checkpoints to keep")
     validation_fraction: Share = flag(0.02, "share of the sentences that is held out")
     eval_sentences: Count = flag(512, "largest number of held-out sentences to validate on")
+    push_to_hub: str | None = flag(
+        None, "hub repository to upload the finished model to, private if it is new; nothing is uploaded without it"
+    )
     resume: bool = flag(True, "whether to go on with the run that the directory holds; --no_resume refuses it")
     restart: bool = flag(False, "whether to begin anew, and keep the run that the directory holds in before-N/ in it")
 
@@ -82,8 +87,10 @@ class Recipe:
             "device",
             "compile",
             "num_workers",
+            "report_to",
             "save_steps",
             "keep_last",
+            "push_to_hub",
             "resume",
             "restart",
         ]
@@ -98,6 +105,7 @@ class Recipe:
             raise UserError(f"--mlm_probability {self.mlm_probability}: must lie between 0 and 1")
         if self.temperature_share == 0:
             raise UserError("--temperature_share 0.0: must be above 0")
+        check_repository(self.push_to_hub)
 
     @property
     def mlm_only(self) -> bool:

@@ -1,18 +1,16 @@
-"""What a run leaves for people: a picture of its curves and a model card, both made from the files in its directory."""
+"""The picture of a run's curves, made from its metrics."""
 
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.errors import UserError
-from common.files import ROOT, write_atomically
+from common.files import write_atomically
 from common.plots import BLUE, STYLE, VERMILION, svg
-from runs import read_metrics, read_record
+from runs import read_metrics
+from training.checkpoints import disk_errors
 
 CURVES = {
     "loss": "total loss",
@@ -31,8 +29,6 @@ CURVES = {
 }
 LARGEST = 1e300  # what is not below it (infinities, not-a-numbers) cannot be drawn
 MOST_POINTS = 400  # of a curve; a longer one is drawn by the means of neighbouring steps
-
-HUB_NAMES = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 
 Curve = list[tuple[int, float]]  # (step, value), steps ascending
 
@@ -92,82 +88,13 @@ def curves_figure(training: dict[str, Curve], validation: dict[str, Curve], colu
 
 
 def write_curves(run_directory: Path) -> Path:
-    """Draw RUN/metrics.jsonl as RUN/curves.svg. Any metrics will do, none included."""
-    path = Path(run_directory) / "curves.svg"
-    with rc_context(STYLE):
-        figure = curves_figure(*curves(read_metrics(path.parent)))
-    write_atomically(path, svg(figure))
-    return path
+    """Draw RUN/metrics.jsonl as RUN/curves.svg. Any metrics will do, none included.
 
-
-def last_step(*parts: dict[str, Curve]) -> int | None:
-    """The last step that any of the curves reaches."""
-    return max((curve[-1][0] for part in parts for curve in part.values()), default=None)
-
-
-def front_matter(name: str, arguments: dict, measures: dict[str, float]) -> str:
-    """The card's metadata as the hub reads it (YAML)."""
-    encoder = arguments.get("model", "")
-    encoder = HUB_NAMES.get(encoder, encoder)
-    data = arguments.get("data")
-    results = [
-        EvalResult(
-            task_type="fill-mask" if measure.startswith("mlm") else "text2text-generation",
-            dataset_type=Path(str(data)).stem or "text",
-            dataset_name=f"validation part of {data}",
-            metric_type=measure,
-            metric_name=CURVES.get(measure, measure),
-            metric_value=value,
-        )
-        for measure, value in measures.items()
-    ]
-    card = ModelCardData(
-        model_name=name,
-        library_name="transformers",
-        tags=["sparse-latent-typing", "bert", "continued-pre-training"],
-        base_model=encoder if encoder and not Path(encoder).exists() else None,  # a directory is none to the hub
-        eval_results=results or None,
-    )
-    return card.to_yaml()
-
-
-def cell(value: Any) -> str:
-    """A value inside a Markdown table."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def write_model_card(run_directory: Path) -> Path:
-    """Write RUN/README.md, the model card as the hub reads it, from RUN's run.json and metrics.jsonl.
-
-    It holds what the model is, how to use it, its recipe, its data and the last validation. What the files do not
-    tell is left out.
+    Raises:
+        UserError: the disk is full or read-only.
     """
-    run_directory = Path(run_directory).absolute()
-    try:
-        record = read_record(run_directory)
-    except UserError:
-        record = {"arguments": {}, "inputs": {}}
-    arguments = record["arguments"]
-    training, validation = curves(read_metrics(run_directory))
-    measures = {name: curve[-1][1] for name, curve in validation.items()}
-    environment = Environment(
-        loader=PackageLoader("training", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = cell
-    text = environment.get_template("model_card.md.jinja").render(
-        front_matter=front_matter(run_directory.name, arguments, measures),
-        name=run_directory.name,
-        path=run_directory.relative_to(ROOT) if run_directory.is_relative_to(ROOT) else run_directory,
-        record=record,
-        arguments=arguments,
-        # Plain MLM, the control, trains neither typer nor decoder.
-        typed=bool(training.keys() & {"sparsity_loss", "kl_loss", "reconstruction_loss"}),
-        step=last_step(training, validation),
-        validation_step=last_step(validation),
-        measures=[(CURVES.get(name, name), value) for name, value in measures.items()],
-        curves=(run_directory / "curves.svg").is_file(),
-    )
-    path = run_directory / "README.md"
-    write_atomically(path, text)
+    path = Path(run_directory) / "curves.svg"
+    with disk_errors(path.parent), rc_context(STYLE):
+        figure = curves_figure(*curves(read_metrics(path.parent)))
+        write_atomically(path, svg(figure))
     return path

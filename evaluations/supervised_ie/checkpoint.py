@@ -7,6 +7,7 @@ encoder/                       the encoder's config.json and its tokenizer
 epoch-<N>.safetensors          the whole model after the epochs that were the best of some task on dev
 best.json                      {task: [epoch, dev F1]}
 training_state.safetensors     what a killed run goes on from, until it is finished
+README.md                      the model card
 scores-<split>.json            what `evaluate` found, and predictions-<split>.oneie.jsonl of the `overall` epoch
 """
 
@@ -111,14 +112,23 @@ def read_best(directory: Path) -> dict[str, tuple[int, float]]:
     return read_json(directory / "best.json")
 
 
+def read_settings(directory: Path) -> dict:
+    """The flags that a run was trained with.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    old = directory / SETTINGS
+    return read_json(old) if old.is_file() else read_record(directory)["arguments"]
+
+
 def load_model(directory: Path, epoch: int) -> tuple[Model, PreTrainedTokenizerBase]:
     """A run's model as it was after an epoch.
 
     Raises:
         UserError: a file of the directory is missing or broken.
     """
-    old = directory / SETTINGS
-    settings = read_json(old) if old.is_file() else read_record(directory)["arguments"]
+    settings = read_settings(directory)
     try:
         labels = Labels.load(directory / "labels.json")
         encoder = from_config(AutoConfig.from_pretrained(directory / "encoder")).base_model

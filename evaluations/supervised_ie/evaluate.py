@@ -11,6 +11,7 @@ from common.files import environment, write_atomically
 from common.flags import flag, parse
 from common.hardware import pick_device
 from evaluations.supervised_ie import checkpoint
+from evaluations.supervised_ie.card import write_model_card
 from evaluations.supervised_ie.data import read_sentences, split_path, write_sentences
 from evaluations.supervised_ie.predict import extract
 from evaluations.supervised_ie.scores import OVERALL, TASKS, count, summary, tasks_of
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> None:
     documents = {task: documents[task] for task in tasks}  # in the usual order, for `compare`
     record = {"split": split, "scores": table, "documents": documents, "environment": environment()}
     write_atomically(directory / f"scores-{split}.json", json.dumps(record) + "\n")
+    write_model_card(directory)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from common.seeds import seed_of
 from encoders import fingerprint, load_encoder, max_positions, tokenizer_fingerprint
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import Example, collate, make_examples, shuffled_batches
+from evaluations.supervised_ie.card import write_model_card
 from evaluations.supervised_ie.data import Sentence, read_sentences, split_path
 from evaluations.supervised_ie.labels import Labels, collect_labels
 from evaluations.supervised_ie.predict import extract
@@ -149,6 +150,8 @@ def train(
         print(f"epoch {epoch}: loss {sum(losses.values()):.3f}  dev F1: {shown}  ({seconds:.0f} s)", flush=True)
     log.close()
     epochs = read_metrics(run.path, "epoch")
+    with disk_errors(run.path):
+        write_model_card(run.path)
     run.finish({"epochs": len(epochs), "seconds": sum(line["seconds"] for line in epochs)})
 
 
