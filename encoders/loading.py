@@ -16,8 +16,6 @@ from typing import Any, cast
 import torch
 import transformers
 from huggingface_hub.utils import logging as hub_logging
-from tokenizers import Tokenizer
-from tokenizers.normalizers import BertNormalizer
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -243,13 +241,13 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 def normalizer_options(file: Path | None) -> dict[str, Any]:
     """What a tokenizer.json says by BERT's normalizer, as transformers' options: it reads them elsewhere alone."""
-    normalizer: Any = Tokenizer.from_file(str(file)).normalizer if file else None
-    if not isinstance(normalizer, BertNormalizer):
+    normalizer = (json.loads(file.read_text(encoding="utf-8")).get("normalizer") or {}) if file else {}
+    if normalizer.get("type") != "BertNormalizer":
         return {}
     return {
-        "do_lower_case": normalizer.lowercase,
-        "strip_accents": normalizer.strip_accents,
-        "tokenize_chinese_chars": normalizer.handle_chinese_chars,
+        "do_lower_case": normalizer["lowercase"],
+        "strip_accents": normalizer["strip_accents"],
+        "tokenize_chinese_chars": normalizer["handle_chinese_chars"],
     }
 
 

@@ -401,6 +401,25 @@ def test_a_process_that_dies_loses_only_its_own_episodes(place, monkeypatch):
     assert run(place) == expected
 
 
+def test_a_process_that_is_killed_ends_the_run(place, monkeypatch):
+    """The first of two does not run all of its share before it is noticed; the next start goes on."""
+    expected = run(place)
+    shutil.rmtree(place / "out/intra/tiny/5-1")
+    begin = run_episodes.start
+
+    def start(shares):
+        processes = begin(shares)
+        processes[0].kill()
+        processes[0].join()
+        return processes
+
+    monkeypatch.setattr("evaluations.few_shot.run.start", start)
+    with pytest.raises(UserError, match=r"another process of this run ended.*with status -9; the finished"):
+        run(place, "--processes", "2")
+    monkeypatch.undo()
+    assert run(place) == expected
+
+
 @pytest.mark.skipif(not (SHARED / "few-nerd").exists(), reason="the real episodes are not here")
 def test_real_episodes(tmp_path):
     """Five real 5-way 1-shot episodes; gold entities counted anew from the file, words split into pieces."""
