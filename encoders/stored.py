@@ -24,7 +24,8 @@ def stored_file(name_or_path: str, file: str) -> Path | None:
     """A file of a directory or of a hub id; None where it has none of that name."""
     if Path(name_or_path).is_dir():
         return path if (path := Path(name_or_path) / file).is_file() else None
-    found = cached_file(name_or_path, file, _raise_exceptions_for_missing_entries=False)
+    lenient = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(name_or_path, file, **lenient)
     return Path(found) if found else None
 
 
