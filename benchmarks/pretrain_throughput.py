@@ -175,7 +175,7 @@ def main(argv: list[str]) -> None:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
                 runs[form].append(process.submit(measure, form, recipe, steps).result())
     peak = matmul_peak(device, recipe.precision)
-    flops = useful_flops_per_token(make_model(recipe.model))
+    flops = useful_flops_per_token(make_model(recipe))
 
     print(f"{recipe.model}, {recipe.data}, batches of {recipe.batch_size}, {device}, torch {torch.__version__}")
     print(f"{'form':8}{'real tokens/s':>15}{'s/step':>9}{'padding':>9}{'peak GiB':>10}{'useful / matmul peak':>22}")

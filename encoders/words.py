@@ -1,7 +1,7 @@
 """Words -> word pieces, and where each word begins."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 def shown_pieces(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str | None]) -> list[str]:
     """Word pieces in the way of their family (`##der`, `▁word`, `Ġword`), but readable: pieces of bytes, in which "é"
     is "Ã©", as the text that they stand for. An id without a piece (None) is shown as nothing."""
-    if type(tokenizer.backend_tokenizer.decoder).__name__ != "ByteLevel":  # pyright: ignore[reportAttributeAccessIssue]
+    backend: Any = tokenizer.backend_tokenizer
+    if type(backend.decoder).__name__ != "ByteLevel":
         return [piece or "" for piece in pieces]
     texts = [tokenizer.convert_tokens_to_string([piece]) if piece else "" for piece in pieces]
     return ["Ġ" + text[1:] if text.startswith(" ") else text for text in texts]
