@@ -106,8 +106,7 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     device = pick_device(recipe.device)
-    if on_gpu := device.type == "cuda":
-        torch.cuda.set_device(device)
+    on_gpu = device.type == "cuda"
     tokenizer = load_tokenizer("minilm")  # bert-base-uncased's vocabulary
     corpus, _ = load_corpus(recipe.data, tokenizer, 128)
     model = make_model(recipe).train()

@@ -1,0 +1,317 @@
+"""What must hold on a GPU and how fast it is there, in one table: all that a CPU cannot tell.
+
+    python -m benchmarks.gpu                        # one card, 8 minutes at most; writes benchmarks/gpu.md
+    python -m benchmarks.gpu --device cpu --small   # whether this script works: a tiny encoder, 3 minutes
+
+Exactness, resumption, episodes and extraction with MiniLM; throughput at the size of BERT-base with random weights, on
+which speed does not depend. A part that fails is a row as well, and the status is then 1.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BertConfig, BertForMaskedLM
+
+from benchmarks import pretrain_throughput as throughput
+from common.errors import UserError, first_line, run
+from common.files import ROOT, environment
+from common.flags import flag, parse
+from common.hardware import pick_device
+from data.batches import Batches
+from data.bundled import bundled_corpus
+from data.corpus import load_corpus
+from encoders import load_tokenizer
+from evaluations.supervised_ie import checkpoint
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, read_sentences, write_sentences
+from evaluations.supervised_ie.predict import extract
+from evaluations.supervised_ie.scores import OVERALL
+from model import SparseLTForPreTraining
+from model.checkpoints import read_safetensors
+from runs import read_metrics, read_summary
+from runs.directory import FINISHED
+
+TYPES = {"train": ("art-music", "person-actor"), "test": tuple(f"type-{letter}" for letter in "abcdefghij")}
+STEPS = 12  # of a run that is resumed, with a checkpoint in the middle
+DETERMINISTIC = "import torch; torch.use_deterministic_algorithms(True, warn_only=True); "
+
+Rows = Iterator[tuple[str, str]]  # what, result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    device: str = flag("auto", "where to compute: auto, cpu, cuda, cuda:1, ...")
+    small: bool = flag(False, "whether to use a tiny encoder everywhere, and few steps")
+    parts: list[str] = flag(
+        ["exactness", "resumption", "pretraining", "few_shot", "extraction"], "what to do", metavar="PART"
+    )
+    output: Path | None = flag(None, "file for the table (default: benchmarks/gpu.md, none with --small)")
+
+
+def write_tiny(directory: Path) -> str:
+    """A BERT of two layers, 64 wide, with random weights and MiniLM's tokenizer."""
+    torch.manual_seed(0)
+    config = BertConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=2, intermediate_size=128)
+    BertForMaskedLM(config).save_pretrained(directory)
+    load_tokenizer("minilm").save_pretrained(directory)
+    return str(directory)
+
+
+def call(*command: str, device: str = "auto", threads: int = 1) -> None:
+    """Run Python with arguments at the repository's root.
+
+    Raises:
+        UserError: it fails; with its last words.
+    """
+    variables = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(threads)}
+    result = subprocess.run(
+        [sys.executable, *command, "--device", device], cwd=ROOT, env=variables, capture_output=True, text=True
+    )
+    if result.returncode:
+        raise UserError(f"{' '.join(command)[:80]} ended with {result.returncode}: {result.stderr.strip()[-300:]}")
+
+
+# --- exactness ----------------------------------------------------------------------------------------------------
+
+
+def packed_against_padded(encoder: str, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
+    """How far sentences packed into rows are from the same ones, one a row, without anything random.
+
+    Returns:
+        the largest relative difference of a loss; the norm of the gradients' difference over the gradient's.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(encoder)
+    corpus, _ = load_corpus("lee_news", tokenizer, 64)
+    model: nn.Module = SparseLTForPreTraining.from_encoder(encoder).to(device).eval()  # pyright: ignore[reportArgumentType]
+    losses, gradients = [], []
+    for packed in (True, False):
+        batch = Batches(corpus, tokenizer, 16, 64, seed=0, packed=packed)[0]
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            found = model(**{name: tensor.to(device) for name, tensor in batch.items()}).losses
+            torch.stack([*found.values()]).sum().backward()
+        losses.append(torch.stack([*found.values()]).detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        model.zero_grad()
+    (one, other), (ours, theirs) = losses, gradients
+    return ((one - other) / other).abs().max().item(), ((ours - theirs).norm() / theirs.norm()).item()
+
+
+def exactness(recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    for dtype in (torch.float32, torch.bfloat16):
+        loss, gradient = packed_against_padded(encoder, pick_device(recipe.device), dtype)
+        yield f"packed against padded, {str(dtype)[6:]}", f"losses {loss:.1e}, gradient {gradient:.1e} (relative)"
+
+
+# --- resumption ---------------------------------------------------------------------------------------------------
+
+
+def resumed_against_whole(encoder: str, device: str, folder: Path, deterministic: bool, *flags: str) -> float:
+    """The largest difference of a weight between a run of `STEPS` steps and one resumed in the middle; 0: bit-exact."""
+    start = ["-c", DETERMINISTIC + "import pretrain; pretrain.run(pretrain.main)"] if deterministic else ["pretrain.py"]
+    half = STEPS // 2
+    start += ["--model", encoder, "--data", "lee_news", "--output_dir", str(folder), "--eval_sentences", "8"]
+    start += [
+        "--max_steps",
+        str(STEPS),
+        "--save_steps",
+        str(half),
+        "--logging_steps",
+        "1",
+        "--warmup_steps",
+        "2",
+        *flags,
+    ]
+    whole, resumed = folder / "whole", folder / "resumed"
+    call(*start, "--name", "whole", device=device)
+    shutil.copytree(whole, resumed, ignore=shutil.ignore_patterns(f"step-{STEPS}", FINISHED))
+    call(*start, "--name", "resumed", device=device)
+    one, other = (read_safetensors(run / "model.safetensors") for run in (whole, resumed))
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def resumption(recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    on_gpu = pick_device(recipe.device).type == "cuda"
+    for deterministic, precision in [(False, "no"), (True, "bf16"), *[(True, "fp16")] * on_gpu]:
+        part = folder / f"{precision}-{deterministic}"
+        flags = ("--mixed_precision", precision, "--batch_size", "8")
+        difference = resumed_against_whole(encoder, recipe.device, part, deterministic, *flags)
+        result = "bit-exact" if difference == 0 else f"weights differ by {difference:.1e} at most"
+        if precision == "fp16":
+            result += f"; {read_metrics(part / 'whole')[-2]['skipped_steps']} steps skipped by the scaler"
+        kernels = "deterministic kernels" if deterministic else "default kernels"
+        yield f"resumed after {STEPS // 2} of {STEPS} steps, {precision}, {kernels}", result
+        shutil.rmtree(part)
+
+
+# --- pre-training -------------------------------------------------------------------------------------------------
+
+
+def pretraining(recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    """In bf16 with batches of three sizes; on a GPU of the middle one compiled, and in fp16 with the loss scaler."""
+    sizes, steps = ((4, 8, 16), 2) if recipe.small else ((32, 128, 512), 20)
+    device = pick_device(recipe.device)
+    asked: dict[str, Any] = {"model": encoder} if recipe.small else {"family": "bert"}
+    asked |= {"device": recipe.device, "mixed_precision": "bf16"}
+    flops = throughput.useful_flops_per_token(throughput.make_model(throughput.Recipe(**asked)))
+    peak = throughput.matmul_peak(device, "bf16")
+    yield "peak of a matrix product, bf16", f"{peak / 1e12:.2f} TFLOP/s"
+    options: list[dict[str, Any]] = [{"batch_size": size} for size in sizes]
+    if device.type == "cuda":
+        options += [{"batch_size": sizes[1], "compile": True}, {"batch_size": sizes[1], "mixed_precision": "fp16"}]
+    for changed in options:
+        of_run = throughput.Recipe(**asked | changed)
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:  # its peak of memory is its own
+            run_of_steps = process.submit(throughput.measure, "packed", of_run, range(100, 100 + steps))
+            tokens, _, seconds, peak_gib = run_of_steps.result()
+        rate, hours = tokens / seconds, seconds / steps * 100_000 / 3600
+        yield (
+            f"pre-training, {of_run.batch_size} sentences, {of_run.mixed_precision}" + ", --compile" * of_run.compile,
+            f"{rate:,.0f} real tokens/s, peak {peak_gib:.1f} GiB, {rate * flops / peak:.1%} of the matrix peak, "
+            f"100,000 steps in {hours:.1f} h",
+        )
+
+
+# --- evaluations, on made-up annotation -----------------------------------------------------------------------------
+
+
+def sentences_of_news(number: int) -> list[list[str]]:
+    """So many sentences of 10 to 30 words."""
+    words = bundled_corpus("lee_news").read_text().split()
+    draw = random.Random(0)
+    starts = [draw.randrange(len(words) - 30) for _ in range(number)]
+    return [words[start : start + draw.randint(10, 30)] for start in starts]
+
+
+def write_few_nerd(directory: Path, episodes: int) -> Path:
+    """Made-up source sentences and episodes, 5-way 1-shot and 10-way 5-shot, laid out like Few-NERD."""
+    (directory / "intra").mkdir(parents=True)
+    (directory / "episode-data/intra").mkdir(parents=True)
+    for part, types in TYPES.items():
+        (directory / f"intra/labels_{part}.txt").write_text("\n".join(["O", *types]))
+
+    def labelled(words: list[str], kind: str, place: int) -> list[str]:
+        return [kind if place <= i < place + 2 else "O" for i in range(len(words))]
+
+    news = iter(sentences_of_news(64 + episodes * 110))
+    lines = []
+    for number in range(64):
+        words = next(news)
+        labels = labelled(words, TYPES["train"][number % 2], number % 8)
+        lines += [f"{word}\t{label}\n" for word, label in zip(words, labels, strict=True)] + ["\n"]
+    (directory / "intra/train.txt").write_text("".join(lines))
+    for way, shot in ((5, 1), (10, 5)):
+        records = []
+        for _ in range(episodes):
+            types = TYPES["test"][:way] * shot
+            parts = {}
+            for part in ("support", "query"):
+                words = [next(news) for _ in types]
+                labels = [labelled(w, kind, i % 8) for i, (w, kind) in enumerate(zip(words, types, strict=True))]
+                parts[part] = {"word": words, "label": labels}
+            records.append(json.dumps(parts | {"types": types[:way]}) + "\n")
+        (directory / f"episode-data/intra/test_{way}_{shot}.jsonl").write_text("".join(records))
+    return directory
+
+
+def few_shot(recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    episodes, several = (2, 2) if recipe.small else (16, 4)
+    data = write_few_nerd(folder / "data", episodes)
+    flags = ["--type", "intra", "--model", encoder, "--data", str(data), "--output", str(folder)]
+    flags += ["--episodes", str(episodes)]
+    call("-m", "evaluations.few_shot.train", *flags, "--name", "1", device=recipe.device)
+    shutil.copytree(folder / "intra/1", folder / f"intra/{several}")
+    for way, shot in ((5, 1), (10, 5)):
+        for processes in (1, several):
+            setting = ["--way", str(way), "--shot", str(shot), "--processes", str(processes), "--name", str(processes)]
+            call("-m", "evaluations.few_shot.run", *flags, *setting, device=recipe.device)
+            summary = read_summary(folder / f"intra/{processes}/{way}-{shot}")
+            seconds = summary["seconds"] / processes  # of episodes alone, while all processes are at it
+            yield (
+                f"few-shot, {way}-way {shot}-shot, {processes} processes",
+                f"{episodes / seconds:.2f} episodes/s, {summary['steps'] / seconds:.1f} fine-tuning steps/s",
+            )
+
+
+def extraction(recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    """Two capitals or numbers meet, and are told apart by their first letters: enough to be learnt in a few epochs."""
+    made = []
+    for number, words in enumerate(sentences_of_news(60 if recipe.small else 600)):
+        entities = [Entity(i, i + 1, "AM" if w[0] < "N" else "NZ") for i, w in enumerate(words) if w[0].isupper()][:4]
+        relations = [Relation("NEAR", 0, 1)] if len(entities) > 1 else []
+        events = [Event(i, i + 1, "SAY", ((0, "BY"),)) for i, w in enumerate(words) if entities and w == "said"][:1]
+        made.append(Sentence(f"d{number // 10}", f"s{number}", words, entities, relations, events))
+    for split, part in (("train", made[: len(made) // 4]), ("dev", made[:20])):
+        write_sentences(folder / f"{split}.oneie.jsonl", part)
+    write_sentences(folder / "all.jsonl", made)
+    flags = ["--model", encoder, "--data", str(folder), "--name", str(folder / "run"), "--max_epochs", "3"]
+    flags += ["--warmup_epochs", "1", "--learning_rate", "1e-3", "--encoder_learning_rate", "1e-4"]
+    call("-m", "evaluations.supervised_ie.train", *flags, "--mixed_precision", "bf16", device=recipe.device)
+    epoch, _ = checkpoint.read_best(folder / "run")[OVERALL]
+    model, tokenizer = checkpoint.load_model(folder / "run", epoch)
+    model.to(pick_device(recipe.device))
+    sentences = read_sentences(str(folder / "all.jsonl"))
+    extract(model, tokenizer, sentences)  # to warm up
+    started = time.perf_counter()
+    extract(model, tokenizer, sentences)
+    rate = len(sentences) / (time.perf_counter() - started)
+    yield "extraction, bf16, in batches of 1,024 word pieces", f"{rate:,.0f} sentences/s"
+
+
+PARTS = {part.__name__: part for part in (exactness, resumption, pretraining, few_shot, extraction)}
+
+
+def main(argv: list[str]) -> None:
+    recipe = parse(Recipe, argv, __doc__)
+    if unknown := set(recipe.parts) - PARTS.keys():
+        raise UserError(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    device = pick_device(recipe.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    versions = environment()
+    lines = [
+        f"{name}, torch {versions['torch']}, {time.strftime('%d %B %Y')}, commit {versions['commit']}"
+        + ", --small" * recipe.small,
+        "",
+        "| what | result | s |",
+        "|---|---|---:|",
+    ]
+    print("\n".join(lines), flush=True)
+    failed = False
+    with tempfile.TemporaryDirectory() as work:
+        encoder = write_tiny(Path(work) / "tiny") if recipe.small else "minilm"
+        for part in recipe.parts:
+            (folder := Path(work) / part).mkdir()
+            rows, started = PARTS[part](recipe, encoder, folder), time.perf_counter()
+            while True:
+                try:
+                    what, result = next(rows)
+                except StopIteration:
+                    break
+                except Exception as error:  # the other parts are worth having all the same
+                    failed, what, result = True, part, f"failed: {first_line(error)}"
+                lines.append(f"| {what} | {result} | {time.perf_counter() - started:.0f} |")
+                print(lines[-1], flush=True)
+                started = time.perf_counter()
+    output = recipe.output or (None if recipe.small else ROOT / "benchmarks/gpu.md")
+    if output:
+        output.write_text("\n".join(lines) + "\n")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
