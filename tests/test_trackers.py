@@ -146,7 +146,7 @@ def test_wandb_offline(runs):
     files = sorted(directory.glob("wandb/offline-run-*/*.wandb"))
     identity = json.loads((directory / TRACKED).read_text())["wandb"]
     assert [file.name for file in files] == [f"run-{identity}.wandb"] * 2
-    assert all(b"train/mlm_loss" in file.read_bytes() for file in files)
+    assert b"train/mlm_loss" in files[1].read_bytes()  # what the first had not yet written died with it
 
 
 @needs("trackio")
@@ -160,7 +160,7 @@ def test_trackio_on_this_machine(runs, tmp_path):
     assert {(identity, name) for identity, name, _ in logged} == {
         (json.loads((directory / TRACKED).read_text())["trackio"], "trackio")
     }
-    assert {step for *_, step in logged} == set(LOGGED)
+    assert {step for step in LOGGED if step > 10} <= {step for *_, step in logged} <= set(LOGGED)
 
 
 def test_mlflow_in_files(runs, tmp_path, monkeypatch):
