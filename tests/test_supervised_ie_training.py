@@ -120,7 +120,15 @@ def test_a_run_stops_when_its_patience_ends_wherever_it_was_killed(root, monkeyp
     train.main(flags(root, "lame", **lame))
     assert len(without_seconds(root / "lame")) == 2
     an_epoch = [checkpoint.STATE, "best.json"]
-    assert written == ["run.json", "labels.json", "epoch-1.safetensors", *an_epoch, *an_epoch, "summary.json"]
+    assert written == [
+        "run.json",
+        "labels.json",
+        "epoch-1.safetensors",
+        *an_epoch,
+        *an_epoch,
+        "README.md",
+        "summary.json",
+    ]
     for die_at in range(1, len(written) + 1):
         written.clear()
         with pytest.raises(KeyboardInterrupt):
