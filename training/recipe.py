@@ -15,6 +15,7 @@ MINILM = {
     "learning_rate": 2e-3,
     "encoder_learning_rate": 5e-5,
     "warmup_steps": 200,
+    "lr_schedule": "wsd",
     "frozen_steps": 300,
     "sparsity_ramp": 0.5,
     "sampled_words": 1000,
@@ -51,7 +52,9 @@ class Recipe:
     learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (2e-3 for minilm)")
     encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-5 for minilm)")
     warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (200 for minilm)")
-    lr_schedule: Literal["linear", "wsd"] = flag("linear", "warm-up and linear decay, or warm-up, stable, decay")
+    lr_schedule: Literal["linear", "wsd"] = flag(
+        "linear", "warm-up and linear decay, or warm-up, stable, decay (for minilm)"
+    )
     frozen_steps: CountOrZero = flag(0, "first steps, in which the encoder is frozen and only what is new learns")
     weight_decay: Weight = flag(0.01, "AdamW's decay, except of biases and LayerNorms")
     max_grad_norm: Positive = flag(1.0, "norm to which the gradient is clipped")
