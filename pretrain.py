@@ -22,7 +22,7 @@ from common.seeds import seed_of
 from data.batches import Batches, batch_loader
 from data.corpus import hold_out, load_corpus
 from encoders import check_tokenizer, fingerprint, load_tokenizer, tokenizer_fingerprint
-from model import SparseLTForPreTraining
+from model import SparseLTForPreTraining, is_autoencoder, start_from, tokenizer_of
 from model.describe import describe
 from runs import RunDirectory, deaths
 from training import checkpoints
@@ -80,14 +80,14 @@ def load_sentences(
 
 
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SparseLTForPreTraining:
-    """The autoencoder on the recipe's encoder; what the recipe does not train is frozen."""
+    """The autoencoder that the recipe starts from; what it does not train is frozen."""
     torch.manual_seed(recipe.seed)
-    model = SparseLTForPreTraining.from_encoder(recipe.model, num_types=recipe.num_types, kl_form=recipe.kl_form)
+    config = {"kl_form": recipe.kl_form, "gate": recipe.gate, "detached": recipe.detached}
+    model = start_from(recipe.model, recipe.num_types, **config)
     check_tokenizer(model.config.encoder, tokenizer, recipe.max_length)
     if recipe.mlm_only:
-        model.typer.requires_grad_(False)
-        model.decoder.requires_grad_(False)
-        model.reconstruction_bias.requires_grad_(False)
+        for part in (model.typer, model.decoder, model.reconstruction_bias):
+            part.requires_grad_(False)
     return model
 
 
@@ -121,7 +121,7 @@ def train(recipe: Recipe) -> None:
     accelerator = make_accelerator(recipe)
     device, rank, world_size = accelerator.device, accelerator.process_index, accelerator.num_processes
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
-    tokenizer = load_tokenizer(recipe.model)
+    tokenizer = tokenizer_of(recipe.model) if is_autoencoder(recipe.model) else load_tokenizer(recipe.model)
     training, held_out, corpus_identity = load_sentences(recipe, tokenizer, accelerator)
     plain_model = make_model(recipe, tokenizer)
     accelerator.print(f"{recipe.model} on {world_size} x {device.type}, precision: {accelerator.mixed_precision}")

@@ -1,7 +1,14 @@
 """The sparse latent typing autoencoder."""
 
 from model.autoencoder import SparseLTForPreTraining
-from model.checkpoints import load_autoencoder, tokenizer_of
+from model.checkpoints import is_autoencoder, load_autoencoder, start_from, tokenizer_of
 from model.configuration import SparseLTConfig
 
-__all__ = ["SparseLTConfig", "SparseLTForPreTraining", "load_autoencoder", "tokenizer_of"]
+__all__ = [
+    "SparseLTConfig",
+    "SparseLTForPreTraining",
+    "is_autoencoder",
+    "load_autoencoder",
+    "start_from",
+    "tokenizer_of",
+]

@@ -165,6 +165,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     def _type(self, hidden_states: Tensor, tau: float | Tensor) -> TypingOutput:
         type_probs, type_ids, gated = self.typer(hidden_states, tau)
+        gated = hidden_states if self.config.gate == "open" else gated
         return TypingOutput(type_probs, type_ids, gated, hidden_states)
 
     def reconstruction_logits(self, hidden_states: Tensor) -> Tensor:
@@ -230,7 +231,9 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         hidden = hidden.chunk(len(given))  # (B, T, D) each
         losses: dict[str, Tensor] = {}
         metrics: dict[str, Tensor] = {}
-        typing = {} if input_ids is None else self._type(hidden[-1], tau)
+        # What does not train the encoder reads copies of its states and of its word embeddings.
+        rebuilt, typed = (name in self.config.detached for name in ("reconstruction", "types"))
+        typing = {} if input_ids is None else self._type(hidden[-1].detach() if rebuilt else hidden[-1], tau)
         output = SparseLTOutput(**typing, losses=losses, metrics=metrics)
 
         if masked_input_ids is not None:
@@ -247,15 +250,19 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
         if input_ids is not None:
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
-            states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated)  # (B, T - 1, D)
-            head = (states.flatten(0, 1), words, self.reconstruction_bias, labels.flatten())
+            states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated, rebuilt)
+            states = states.flatten(0, 1)  # (B * (T - 1), D)
+            head = (states, words.detach() if rebuilt else words, self.reconstruction_bias, labels.flatten())
             losses["reconstruction"] = (
                 sampled_cross_entropy(*head, sampled_words) if sampled_words else vocabulary_cross_entropy(*head)
             )
             if return_logits:
-                output.reconstruction_logits = self.reconstruction_logits(states)
+                output.reconstruction_logits = self.reconstruction_logits(states).view(*labels.shape, -1)
 
-            p = mean_type_probs(output.type_probs, attention_mask)  # (C,)
+            type_probs = output.type_probs  # (B, T, C)
+            if rebuilt != typed:
+                type_probs = self.typer.logits(hidden[-1].detach() if typed else hidden[-1]).softmax(-1)
+            p = mean_type_probs(type_probs, attention_mask)  # (C,)
             output.type_distribution = p
             losses["sparsity"] = sparsity_loss(p)
             losses["kl"] = kl_loss(p, self.config.kl_form)
@@ -264,13 +271,18 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             metrics["type_perplexity"] = entropy(p).exp()  # from 1 to C
         return output
 
-    def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor) -> Tensor:
-        """The decoder over a whole batch, (B, S, E) word embeddings with S <= T -> (B, S, E)."""
+    def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor, detached: bool = False) -> Tensor:
+        """The decoder over a whole batch, (B, S, E) word embeddings with S <= T -> (B, S, E).
+
+        Args:
+            detached: no gradient reaches the encoder's embeddings.
+        """
         length = inputs_embeds.shape[1]
         sentence = attention_mask[:, :length]
         causal = torch.ones(length, length, dtype=torch.bool, device=sentence.device).tril()
+        embedded = embed(self.encoder, inputs_embeds, sentence_positions(sentence))  # (B, S, E)
         return self.decoder(
-            embed(self.encoder, inputs_embeds, sentence_positions(sentence)),
+            embedded.detach() if detached else embedded,
             gated,
             self_mask=same_sentence(sentence, sentence) & causal,
             cross_mask=same_sentence(sentence, attention_mask),

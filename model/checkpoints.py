@@ -181,6 +181,33 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
     return model.eval()
 
 
+def is_autoencoder(name_or_path: str) -> bool:
+    """Whether this is a directory with an autoencoder in our layout, and not the name of an encoder."""
+    try:
+        return read_config(Path(name_or_path)).get("model_type") == SparseLTConfig.model_type
+    except UserError:
+        return False
+
+
+def start_from(name_or_path: str, num_types: int, **config: Any) -> SparseLTForPreTraining:
+    """What a pre-training run starts with: an autoencoder that was trained before, or a new one on an encoder.
+
+    Args:
+        name_or_path: directory of an autoencoder; or what `SparseLTForPreTraining.from_encoder` takes.
+        config: fields of `SparseLTConfig`, whatever those of the autoencoder were.
+
+    Raises:
+        UserError: it cannot be loaded, or has another number of types.
+    """
+    if not is_autoencoder(name_or_path):
+        return SparseLTForPreTraining.from_encoder(name_or_path, num_types=num_types, **config)
+    model = load_autoencoder(name_or_path)
+    if model.config.num_types != num_types:
+        raise UserError(f"--num_types {num_types}: {name_or_path} was trained with {model.config.num_types}")
+    model.config.update(config)
+    return model
+
+
 def tokenizer_of(path: str | Path, name_or_path: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint: `name_or_path` where given, else its own, else the one of the encoder that a
     published checkpoint, which has none of its own, says it was trained from.

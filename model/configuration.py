@@ -1,5 +1,6 @@
 """Configuration of the sparse latent typing autoencoder."""
 
+from dataclasses import field
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -16,6 +17,9 @@ class SparseLTConfig(PreTrainedConfig):
         encoder: configuration of the encoder that is trained on.
         num_types: number of latent types C, type 0 ("not typed") included.
         kl_form: "exponential" for the published code's `1 - exp(-KL)`, "plain" for the paper's `KL`.
+        gate: "typed", or "open": the decoder reads the states themselves, as if there were no typer.
+        detached: what does not train the encoder, its word embeddings included: "reconstruction", "types" (the
+            sparsity and KL losses).
         decoder_layers: Transformer layers of the decoder.
         decoder_attention_heads, decoder_intermediate_size: None for the encoder's.
         decoder_layer_norm_eps: of the decoder; the published decoder does not use BERT's 1e-12.
@@ -28,6 +32,8 @@ class SparseLTConfig(PreTrainedConfig):
     encoder: Any = None  # a configuration of transformers; a dictionary becomes one
     num_types: int = 64
     kl_form: Literal["exponential", "plain"] = "exponential"
+    gate: Literal["typed", "open"] = "typed"
+    detached: list[str] = field(default_factory=list)
     decoder_layers: int = 1
     decoder_attention_heads: int | None = None
     decoder_intermediate_size: int | None = None

@@ -33,6 +33,10 @@ class LatentTyper(nn.Module):
         nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
         nn.init.normal_(self.type_embeddings, 1.0, 0.3)
 
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, C) float32, that of "not typed" being 0."""
+        return F.pad(F.linear(hidden_states, self.weight[1:]).float(), (1, 0))
+
     def forward(self, hidden_states: Tensor, tau: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Type every token.
 
@@ -44,8 +48,7 @@ class LatentTyper(nn.Module):
             type_probs (B, T, C) float32, `softmax(logits)` without noise, which the sparsity and KL losses see;
             type_ids (B, T), the most probable type; gated (B, T, D), what the decoder sees.
         """
-        logits = F.linear(hidden_states, self.weight[1:]).float()  # (B, T, C - 1)
-        logits = F.pad(logits, (1, 0))  # (B, T, C)
+        logits = self.logits(hidden_states)  # (B, T, C)
         type_probs = logits.softmax(-1)
         type_ids = logits.argmax(-1)  # (B, T)
         if self.training:

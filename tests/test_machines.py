@@ -196,7 +196,7 @@ def test_a_finished_run_is_not_made_longer(runs, untouched):
     status, text = runs("untouched", max_steps=30)
     directory = runs.output / "untouched"
     assert status == 2 and f"{directory} was made with --max_steps 24, now it is 30; the schedule is part" in text
-    assert f"python convert_checkpoint.py --checkpoint {directory}" in text.splitlines()[-1]
+    assert text.splitlines()[-1].endswith(f"start another, with --model {directory}")
 
 
 def test_a_tokenizer_that_changed_is_refused(runs, tmp_path):

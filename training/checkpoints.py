@@ -31,10 +31,7 @@ from runs.directory import present
 from training.recipe import Recipe
 
 MANIFEST = "manifest.json"
-LONGER = (
-    "the schedule is part of a run, so that it cannot be made longer: start another with --model at the encoder that "
-    "`python convert_checkpoint.py --checkpoint {}` makes of this one"
-)
+LONGER = "the schedule is part of a run, so that it cannot be made longer: start another, with --model {}"
 
 
 def what_is_safe(run_directory: Path) -> str:

@@ -28,7 +28,9 @@ class Recipe:
 
     name: str = flag(help="name of the run; its results go to OUTPUT_DIR/NAME")
     output_dir: Path = flag(Path("checkpoints"), "directory of all runs")
-    model: str = flag("bert-base-uncased", "encoder: hub id, local directory, or `minilm`")
+    model: str = flag(
+        "bert-base-uncased", "encoder: hub id, local directory, or `minilm`; or the directory of a run to start from"
+    )
     data: str = flag("voa_corpus", "corpus: NAME of data/NAME.txt, a file, `lee_news`, `wiki_sample`, or a hub id")
     text_column: str = flag("text", "column with the sentences in JSON, CSV, parquet and hub data sets")
     long_lines: Literal["cut", "split"] = flag("cut", "longer lines: cut, or split into several sentences")
@@ -36,6 +38,8 @@ class Recipe:
     beta: Weight = flag(0.05, "weight of the sparsity loss")
     gamma: Weight = flag(0.1, "weight of the KL loss; all three 0: masked language modelling alone")
     kl_form: Literal["exponential", "plain"] = flag("exponential", "1 - exp(-KL), or the paper's KL")
+    gate: Literal["typed", "open"] = flag("typed", "open: the decoder reads the encoder's states, as if without typer")
+    detached: list[str] = flag([], "what does not train the encoder", choices=("reconstruction", "types"))
     temperature_start: Positive = flag(5.0, "temperature of the typer's Gumbel-softmax at first")
     temperature_end: Positive = flag(0.5, "temperature to which it falls")
     temperature_share: Share = flag(0.7675, "share of the run over which it falls")
