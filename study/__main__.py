@@ -1,8 +1,9 @@
-"""The study: does sparse latent typing help few-shot NER, all else equal?
+"""The study that PLAN.md lays down: what do types bring, what does reconstruction bring, what brings the text?
 
     python -m study run STUDY --texts abc.txt voa.txt    makes and evaluates the encoders, then reports
     python -m study report STUDY    writes STUDY/tables.md and STUDY/plot.svg, as far as the runs have come
-    python -m study rates STUDY     writes STUDY/rates and STUDY/grid.md, of the runs in STUDY/grid
+    python -m study gate STUDY --pretraining_seeds 61820    whether these seeds' stage 0 carries the sentence
+    python -m study rates STUDY     writes STUDY/rates, the encoder's rate of each arm, and STUDY/choosing.md
 
 A killed study goes on when the command is given again; started several times (once for each core, GPU or machine that
 shares the directory), the starts share the work. All flags are those of `run`.
@@ -19,7 +20,10 @@ def main(argv: list[str]) -> None:
     study = parse(design.Study, argv, __doc__)
     if study.command == "run":
         jobs.run_all(study.directory, partial(design.jobs, study))
-    print(report.choose_rates(study.directory) if study.command == "rates" else report.write(study.directory))
+    if study.command == "gate":
+        print(report.check_gate(study.directory, study.pretraining_seeds))
+    else:
+        print(report.choose_rates(study.directory) if study.command == "rates" else report.write(study.directory))
 
 
 if __name__ == "__main__":

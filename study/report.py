@@ -1,7 +1,7 @@
-"""A study's directory -> the choice of its rates, its tables and its plot, as far as the runs have come."""
+"""A study's directory -> whether its runs may count, the choice of its rates, its tables and its plot."""
 
+import json
 from collections.abc import Iterable
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,23 @@ from matplotlib.figure import Figure
 
 from common.errors import UserError
 from common.files import write_atomically
-from common.plots import BLUE, GREY, VERMILION, svg
+from common.plots import svg
 from evaluations.bootstrap import f1_interval, micro_prf
-from evaluations.few_shot.compare import check, differences
+from evaluations.few_shot.compare import check
 from evaluations.few_shot.data import TYPES
 from evaluations.few_shot.records import Run, read_run
 from runs import read_metrics, read_record, read_summary
-from study.design import CHOSEN_ON, RATES
+from study.design import CHOSEN_ON, GATE
+from study.statistics import f1_of_seeds, hierarchical_difference, holm, sign_flip_p
 
 NOTE = """\
-Intervals and p-values: paired bootstrap over episodes (10,000 resamples), with the counts of an arm's runs summed.
-They condition on the pre-training runs, {} an arm: they do not tell how another would come out.
+F1 of an arm: the counts of its runs summed, and a bootstrap over episodes, which says nothing about other runs.
+Contrasts: a paired bootstrap over pre-training seeds, few-shot seeds and episodes (10,000 samples); p of the exact
+sign-flip test over pre-training seeds, adjusted after Holm in a family; "same" where the 90% interval lies within 1.
 """
-COLORS = (GREY, BLUE, VERMILION)
-TRAINING = ("mlm_loss", "mlm_accuracy", "reconstruction_loss", "bleu", "share_typed", "type_perplexity")
+MARGIN = 1.0  # points of F1 that do not matter
+FAMILIES = (("C - B", "C - U"), ("U - B",), ("B - A",), ("C - C_types", "C - C_reconstruction", "C - C_neither"))
+TRAINING = ("mlm_loss", "mlm_accuracy", "reconstruction_accuracy", "bleu", "share_typed", "type_perplexity")
 
 Arms = dict[str, dict[tuple[str, str], Run]]  # the runs of each arm, by pre-training seed ("" for A) and few-shot seed
 Rows = dict[str, dict[str, Any]]  # what was measured of an arm, or of two: `value`, `low` and `high` of F1, and more
@@ -35,52 +38,57 @@ def write(study: Path) -> str:
     Raises:
         UserError: no few-shot setting is finished.
     """
-    folders = [study / "few-nerd", study / "variants"]
-    settings = read_settings(folders)
+    settings = read_settings(study / "few-nerd")
     if not settings:
-        raise UserError(f"{folders[0]} holds no finished setting")
-    f1, gain = f1_tables(settings)
-    parts = {"F1": f1, "Differences": gain, "Pre-training": training_table(study / "pretrain")}
-    for log in sorted((study / "logs").glob("perplexity-*")):
-        text = log.name.removeprefix("perplexity-").replace("-", ", seed ").replace("_", " ")
-        parts[f"Masked language modelling, {text}"] = "\n".join(printed_table(log))
-    rows = (row for log in sorted((study / "logs").glob("states-*")) for row in printed_table(log))
-    parts["States"] = "\n".join(dict.fromkeys(rows))  # the head and the encoder of all arms once
-    for title, results in {"": folders, ", without source training": [study / "untrained"]}.items():
-        parts[f"INTRA's first {CHOSEN_ON} episodes{title}"] = "\n\n".join(f1_tables(read_settings(results, True)))
-    seeds = max(len({seed for seed, _ in runs}) for arms in settings.values() for runs in arms.values())
-    text = NOTE.format("one" if seeds == 1 else seeds)
-    text += "".join(f"\n## {title}\n\n{table}\n" for title, table in parts.items())
+        raise UserError(f"{study / 'few-nerd'} holds no finished setting")
+    parts = {"Contrasts": contrast_table(settings), "F1": f1_table(settings)}
+    if dose := read_settings(study / "dose"):
+        parts["Dose"] = f1_table(dose)
+    parts |= {f"Extraction, {kind.name}": scores_table(kind) for kind in sorted((study / "extraction").glob("*"))}
+    for stage in ("stage0", "pretrain"):
+        parts[f"Training, {stage}"] = training_table(study / stage)
+    text = NOTE + "".join(f"\n## {title}\n\n{table}\n" for title, table in parts.items())
     write_atomically(study / "tables.md", text)
-    write_atomically(study / "plot.svg", svg(plot(read_settings(folders[:1]))))
+    write_atomically(study / "plot.svg", svg(plot(settings)))
     return text
 
 
+def check_gate(study: Path, seeds: Iterable[int]) -> str:
+    """See that the stage 0 of each seed carries the sentence (`design.GATE`); returns their curves.
+
+    Raises:
+        UserError: one does not.
+    """
+    table = training_table(study / "stage0")
+    for seed in seeds:
+        _, last = validations(study / "stage0" / str(seed))[-1]
+        for name, least in GATE.items():
+            if last[name] < least:
+                raise UserError(f"stage 0 of seed {seed} ended with {name} {last[name]:.3f} < {least}\n{table}")
+    return table
+
+
 def choose_rates(study: Path) -> str:
-    """Write STUDY/rates, those of the lowest MLM loss (mean of the arms) at the end of the runs in STUDY/grid.
+    """Write STUDY/rates, the encoder's rate of each arm that has the highest F1 on the episodes that serve choosing.
 
     Returns:
-        the table of all of them, which is written to STUDY/grid.md.
+        the table of all of them, which is written to STUDY/choosing.md.
 
     Raises:
         UserError: there is no run.
     """
-    losses: dict[tuple[float, ...], dict[str, float]] = {}  # of each arm at each of the rates
-    for record in (study / "grid").glob("*/run.json"):
-        run = record.parent
-        arguments = read_record(run)["arguments"]
-        row = losses.setdefault(tuple(arguments[name] for name in RATES), {})
-        row[run.name.split("-")[0]] = validations(run)[-1][1]["mlm_loss"]
-    if not losses:
-        raise UserError(f"{study / 'grid'} holds no run")
-    best = min(losses, key=lambda rates: sum(losses[rates].values()))
-    write_atomically(study / "rates", ":".join(f"{rate:g}" for rate in best) + "\n")
-    table = (
-        "| learning rate | encoder's learning rate | warm-up | B: MLM loss | C: MLM loss |\n|---:|---:|---:|---:|---:|"
-    )
-    for rates, row in sorted(losses.items()):
-        table += f"\n| {' | '.join(f'{rate:g}' for rate in rates)} | {row['B']:.3f} | {row['C']:.3f} |"
-    write_atomically(study / "grid.md", table + "\n")
+    f1: dict[str, dict[float, float]] = {}  # of each arm at each rate
+    for arm, runs in read_settings(study / "choosing", choosing=True).get("intra 5-1", {}).items():
+        for (rate, _), one in runs.items():
+            arguments = read_record(study / "pretrain" / f"{arm}-{rate}")["arguments"]
+            f1.setdefault(arm, {})[arguments["encoder_learning_rate"]] = micro_prf(one.counts("full").sum(0))[2]
+    if not f1:
+        raise UserError(f"{study / 'choosing'} holds no finished run")
+    table = "| arm | encoder's learning rate | F1 |\n|---|---:|---:|"
+    for arm, row in f1.items():
+        table += "".join(f"\n| {arm} | {rate:g} | {value:.2f} |" for rate, value in sorted(row.items()))
+    write_atomically(study / "choosing.md", table + "\n")
+    write_atomically(study / "rates", "".join(f"{arm} {max(row, key=row.__getitem__):g}\n" for arm, row in f1.items()))
     return table
 
 
@@ -100,13 +108,21 @@ def training_table(pretraining: Path) -> str:
     return "\n".join(lines)
 
 
-def printed_table(log: Path) -> list[str]:
-    """The table that a command printed, without its progress bars; the study's paths are cut."""
-    rows = (line.strip() for line in log.read_text().replace(f"{log.parents[1]}/", "").splitlines())
-    return [row for row in rows if row.startswith("|")]
+def scores_table(extraction: Path) -> str:
+    """F1 of every task on a corpus' test part, by encoder."""
+    rows = {path.parent.name: read_scores(path) for path in sorted(extraction.glob("*/scores-*.json"))}
+    tasks = list(dict.fromkeys(task for row in rows.values() for task in row))
+    lines = [f"| encoder | {' | '.join(tasks)} |", "|---" + "|---:" * len(tasks) + "|"]
+    lines += (f"| {name} | {' | '.join(f'{row[task]:.2f}' for task in tasks)} |" for name, row in rows.items())
+    return "\n".join(lines)
 
 
-def read_settings(results: list[Path], choosing: bool = False) -> dict[str, Arms]:
+def read_scores(file: Path) -> dict[str, float]:
+    """F1 by task, of a trained extractor."""
+    return {task: line["f1"] for task, line in json.loads(file.read_text())["scores"].items()}
+
+
+def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
     """The finished runs of each setting ("intra 5-1"), which lie in TYPE/ARM-PRETRAINING_SEED-SEED/SETTING.
 
     Args:
@@ -115,9 +131,9 @@ def read_settings(results: list[Path], choosing: bool = False) -> dict[str, Arms
     settings: dict[str, Arms] = {}
     for kind in TYPES[:1] if choosing else TYPES:
         skipped = CHOSEN_ON if kind == "intra" and not choosing else 0
-        for run in (path.parent for folder in results for path in sorted(folder.glob(f"{kind}/*/*/summary.json"))):
+        for run in (path.parent for path in sorted(results.glob(f"{kind}/*/*/summary.json"))):
             if skipped and read_summary(run)["episodes"] <= skipped:
-                continue  # of a variant that was only looked at
+                continue
             arm, *pretraining, seed = run.parent.name.split("-")
             runs = settings.setdefault(f"{kind} {run.name}", {}).setdefault(arm, {})
             runs["".join(pretraining), seed] = read_run(run, skipped, CHOSEN_ON if choosing else None)
@@ -141,53 +157,78 @@ def scores(arms: Arms) -> Rows:
     return rows
 
 
-def gains(arms: Arms) -> Rows:
-    """ "B - A" -> the paired difference of micro F1, for every two arms in a setting, over the seeds that both have.
+def contrast(arms: Arms, pair: str) -> dict[str, Any] | None:
+    """The difference of micro F1 of two arms, "C - B", over the seeds that both have; None where runs are missing.
 
     Arm A, which has no pre-training seed, is paired with every one of the other arm's.
     """
-    rows = {}
-    for a, b in combinations(arms, 2):
-        pairs = [
-            (one, other)
-            for (pretraining, seed), other in arms[b].items()
-            if (one := arms[a].get((pretraining, seed)) or arms[a].get(("", seed)))
-        ]
-        if pairs:
-            sides = dict(zip((a, b), zip(*pairs, strict=True), strict=True))
-            check({f"{arm}-{number}": one for arm, runs in sides.items() for number, one in enumerate(runs)})
-            found = differences(*map(summed, sides.values()))
-            rows[f"{b} - {a}"] = found | {"value": found["difference"], "seeds": len(pairs)}
+    b, a = (arms.get(arm, {}) for arm in pair.split(" - "))
+    a = {(seed, few_shot): run for seed, few_shot in b if (run := a.get((seed, few_shot)) or a.get(("", few_shot)))}
+    seeds, few_shot_seeds = (sorted({key[i] for key in a}) for i in (0, 1))
+    keys = [[(seed, few_shot) for few_shot in few_shot_seeds] for seed in seeds]  # (S, K)
+    if not keys or len(a) < len(seeds) * len(few_shot_seeds):
+        return None
+    check({f"{name} {key}": side[key] for name, side in (("a", a), ("b", b)) for row in keys for key in row})
+    before, after = (np.array([[side[key].counts("full") for key in row] for row in keys]) for side in (a, b))
+    found = hierarchical_difference(before, after)  # of (S, K, E, 3)
+    low, high = found.interval()
+    p_value = sign_flip_p((f1_of_seeds(after) - f1_of_seeds(before)).tolist())
+    same = "same" if found.equivalent(MARGIN) else ""
+    return {"value": found.observed, "low": low, "high": high, "seeds": len(seeds), "p": p_value, "same": same}
+
+
+def contrasts(settings: dict[str, Arms]) -> dict[str, Rows]:
+    """The contrasts of each setting, whose p is adjusted in `adjusted`: a family is of one method and both splits."""
+    rows: dict[str, Rows] = {setting: {} for setting in settings}
+    for method in dict.fromkeys(setting.partition(" ")[2] for setting in settings):
+        for family in FAMILIES:
+            found = {
+                (setting, pair): row
+                for setting, arms in settings.items()
+                for pair in family
+                if setting.partition(" ")[2] == method and (row := contrast(arms, pair))
+            }
+            adjusted = holm({" ".join(key): row["p"] for key, row in found.items()})
+            for (setting, pair), row in found.items():
+                rows[setting][pair] = row | {"adjusted": adjusted[f"{setting} {pair}"]}
     return rows
 
 
-def f1_tables(settings: dict[str, Arms]) -> tuple[str, str]:
-    """F1 of every arm in every setting; the difference of every two."""
-    f1 = ["| setting | episodes | arm | F1 | 95% interval | F1 of each seed |\n|---|---:|---|---:|---:|---|"]
-    gain = ["| setting | arms | seeds | difference of F1 | 95% interval | p |\n|---|---|---:|---:|---:|---:|"]
-    for setting, arms in settings.items():
-        for arm, row in scores(arms).items():
-            form = "| {} | {episodes} | {} | {value:.2f} | {low:.2f} to {high:.2f} | {each} |"
-            f1.append(form.format(setting, arm, **row))
-        for pair, row in gains(arms).items():
-            form = "| {} | {} | {seeds} | {value:+.2f} | {low:+.2f} to {high:+.2f} | {p_value:.4f} |"
-            gain.append(form.format(setting, pair, **row))
-    return "\n".join(f1), "\n".join(gain)
+def f1_table(settings: dict[str, Arms]) -> str:
+    """F1 of every arm in every setting."""
+    lines = ["| setting | episodes | arm | F1 | 95% interval | F1 of each seed |\n|---|---:|---|---:|---:|---|"]
+    form = "| {} | {episodes} | {} | {value:.2f} | {low:.2f} to {high:.2f} | {each} |"
+    lines += (
+        form.format(setting, arm, **row) for setting, arms in settings.items() for arm, row in scores(arms).items()
+    )
+    return "\n".join(lines)
+
+
+def contrast_table(settings: dict[str, Arms]) -> str:
+    """The contrasts of every setting."""
+    lines = [
+        "| setting | contrast | seeds | F1 | 95% interval | p | adjusted | |\n|---|---|---:|---:|---:|---:|---:|---|"
+    ]
+    form = "| {} | {} | {seeds} | {value:+.2f} | {low:+.2f} to {high:+.2f} | {p:.4f} | {adjusted:.4f} | {same} |"
+    lines += (
+        form.format(kind, pair, **row) for kind, rows in contrasts(settings).items() for pair, row in rows.items()
+    )
+    return "\n".join(lines)
 
 
 def plot(settings: dict[str, Arms]) -> Figure:
-    """F1 of A, B and C and their paired differences, with 95% intervals: a row a setting, a colour a name."""
+    """F1 of the arms and the contrasts, with 95% intervals: a row a setting, a colour a name."""
     figure = Figure(figsize=(9, 1 + 1.1 * len(settings)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, measure, title in ((left, scores, "micro F1"), (right, gains, "paired difference of micro F1")):
-        rows = [measure(arms) for arms in settings.values()]
+    measured = ([scores(arms) for arms in settings.values()], [*contrasts(settings).values()])
+    for axes, rows, title in zip((left, right), measured, ("micro F1", "difference of micro F1"), strict=True):
         names = list(dict.fromkeys(name for row in rows for name in row))
         for number, name in enumerate(names):
             shift = 0.7 * ((number + 0.5) / len(names) - 0.5)
             found = {height + shift: row[name] for height, row in enumerate(rows) if name in row}
             values, low, high = ([row[key] for row in found.values()] for key in ("value", "low", "high"))
-            axes.hlines(list(found), low, high, color=COLORS[number % len(COLORS)], linewidth=1.5)
-            axes.plot(values, list(found), "o", color=COLORS[number % len(COLORS)], markersize=5, label=name)
+            axes.hlines(list(found), low, high, color=f"C{number}", linewidth=1.5)
+            axes.plot(values, list(found), "o", color=f"C{number}", markersize=5, label=name)
         axes.set_xlabel(title)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,92 +16,90 @@ import pytest
 
 from common.errors import UserError
 from common.files import ROOT
-from common.flags import parse
 from study import __main__ as study
-from study import design, report
 from study import jobs as graph
-from study.design import ARMS, VARIANTS, Study, jobs, read_rates
-from training.recipe import read_recipe
-from training.schedules import temperature
+from study import report
+from study.design import ARMS, VARIANTS, Study, jobs
+from training.recipe import Recipe, read_recipe
 
 RESULTS = ROOT / "study" / "results"
 
 
-def commands(*flags: str) -> dict[str, str]:
-    """The jobs of a study by name, each with its command."""
-    return {job.name: " ".join(job.command) for job in jobs(parse(Study, ["run", "s", *flags], None))}
+def recipes(directory: Path) -> dict[str, Recipe]:
+    """The recipes of pre-training in a study of two seeds, by the names of their jobs."""
+    made = jobs(Study(directory=directory, pretraining_seeds=[1, 2]))
+    return {job.name: read_recipe(list(job.command[2:])) for job in made if job.command[1] == "pretrain.py"}
 
 
-def write_pretraining(folder: Path, rates: str, mlm_loss: float) -> None:
+def write_pretraining(folder: Path, rate: float, **metrics: float) -> None:
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"arguments": read_rates(rates)}))
+    (folder / "run.json").write_text(json.dumps({"arguments": {"encoder_learning_rate": rate}}))
     lines = [{"step": 0, "validation": {"mlm_loss": 0.1}}, {"step": 10, "loss": 0.2}]
-    lines.append({"step": 20, "validation": {"mlm_loss": mlm_loss}})
+    lines.append({"step": 20, "validation": metrics})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_a_gentle_arm_differs_from_its_plain_one_in_the_encoders_rate_and_the_steps(tmp_path):
-    (tmp_path / "rates").write_text("0.001:0.0005:100\n")
-    made = {job.name: " ".join(job.command) for job in jobs(Study(directory=tmp_path, variants=["C_gentle"]))}
-    plain, gentle = made["pretrain-C-61820"].split(), made["pretrain-C_gentle-61820"].split()
-    changed = {(flag, a, b) for flag, a, b in zip(plain, plain[1:], gentle[1:], strict=False) if a != b}
-    assert changed == {
-        ("--encoder_learning_rate", "0.0005", "5e-05"),
-        ("--max_steps", "2000", "600"),
-        ("--temperature_end", "4.7088", "4.9108"),  # the same fall at each step
-        ("--name", "C-61820", "C_gentle-61820"),
+def test_arms_differ_in_what_they_are_named_after_alone(tmp_path):
+    (tmp_path / "rates").write_text("B 3e-05\nU 0.0001\nC 1e-05\n")
+    made = recipes(tmp_path)
+    plain = asdict(made["pretrain-C-1"])
+    different = {
+        arm: {name: value for name, value in asdict(made[f"pretrain-{arm}-1"]).items() if value != plain[name]}
+        for arm in ARMS | VARIANTS
     }
+    assert {arm: {name for name in flags if name != "name"} for arm, flags in different.items()} == {
+        "B": {"alpha", "beta", "gamma", "encoder_learning_rate"},
+        "U": {"gate", "beta", "gamma", "encoder_learning_rate"},
+        "C": set(),
+        "C_types": {"detached"},
+        "C_reconstruction": {"detached"},
+        "C_neither": {"detached"},
+    }
+    assert (different["B"]["encoder_learning_rate"], different["U"]["encoder_learning_rate"]) == (3e-5, 1e-4)
+    assert different["C_types"]["detached"] == ["reconstruction"], "types alone act on the encoder"
+    assert made["pretrain-B-1"].mlm_only and different["U"]["gate"] == "open"
 
 
-def test_arms_and_seeds_multiply():
-    names = commands("--pretraining_seeds", "1", "2", "--seeds", "0", "1", "--variants", "B_gentle", "C_gentle")
-    assert sum(name.startswith("pretrain-") for name in names) == 2 * 4
-    assert sum(name.endswith("-intra-5-1") and name.startswith("few-nerd-") for name in names) == 2 * (1 + 2 * 2)
-    assert sum(name.endswith("-intra-5-5") for name in names) == 1 + 2 * 2  # of the first few-shot seed alone
-    assert "--held_out_by s/pretrain/B-2" in names["perplexity-held_out-2"]  # each seed holds out others
-    assert "--seed 2 " in names["pretrain-C_gentle-2"]
-    assert "--model s/encoders/C-2 --seed 1" in names["few-nerd-C-2-1-intra-5-1"]
-
-
-def test_every_arm_is_a_recipe_of_pretraining(tmp_path):
-    made = jobs(Study(directory=tmp_path, variants=list(VARIANTS)))
-    recipes = {job.name: read_recipe(list(job.command[2:])) for job in made if job.name.startswith("pretrain-")}
-    weights = {name: (recipe.alpha, recipe.beta, recipe.gamma) for name, recipe in recipes.items()}
-    assert len(recipes) == len(ARMS | VARIANTS) and weights["pretrain-B_gentle-61820"] == (0, 0, 0)
-    assert recipes["pretrain-C_kl_plain-61820"].kl_form == "plain"
-    for name, steps in {"C": 2000, "C_gentle": 600}.items():  # the paper's temperature, of which they see the beginning
-        recipe = recipes[f"pretrain-{name}-61820"]
-        curve = temperature(300, steps, recipe.temperature_start, recipe.temperature_end, recipe.temperature_share)
-        assert curve == pytest.approx(5 * (1 - 3e-5) ** 300, abs=1e-4)
+def test_each_seed_starts_from_its_own_stage_0_whose_encoder_is_frozen(tmp_path):
+    made = recipes(tmp_path)
+    for seed in (1, 2):
+        stage0, stage1 = made[f"stage0-{seed}"], made[f"pretrain-C-{seed}"]
+        assert stage0.frozen_steps == stage0.max_steps and stage0.seed == stage1.seed == seed
+        assert stage1.model == str(stage0.directory) and stage1.frozen_steps == 0
 
 
 def test_what_a_job_needs_comes_before_it():
     before: set[str] = set()
-    for job in jobs(Study(directory=Path("s"), texts=["a.txt"], pretraining_seeds=[1, 2], variants=list(VARIANTS))):
+    for job in jobs(Study(directory=Path("s"), texts=["a.txt"], pretraining_seeds=[1, 2], extraction=[Path("e")])):
         assert before.issuperset(job.needs) and job.name not in before, job.name
         before.add(job.name)
+    assert {"gate-2", "rates", "few-nerd-container-C_types-2-0-inter", "few-nerd-readout-A-0-intra"} < before
+    assert {"extraction-e-B-1-scores", "dose-container-C_5000-1-0-inter"} < before
 
 
 def test_mistakes_are_named(capsys):
-    with pytest.raises(UserError, match=r"1e-3:0\.5: rates look like 1e-3:5e-4:100"):
-        commands("--grid", "1e-3:0.5")
-    for argv, message in (
-        (["run", "s", "--variants", "D"], "--variants: invalid choice: 'D' (choose from 'B_gentle', "),
-        (["walk"], "COMMAND: invalid choice: 'walk' (choose from 'run', 'report', 'rates')"),
-    ):
-        with pytest.raises(SystemExit, match="2"):
-            study.main(argv)
-        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        study.main(["walk"])
+    assert "COMMAND: invalid choice: 'walk' (choose from 'run', 'report', 'gate', 'rates')" in capsys.readouterr().err
 
 
-def test_the_rates_of_the_lowest_loss_of_both_arms_are_chosen(tmp_path):
-    rows = {"1e-4:1e-5:20": (5.0, 6.0), "1e-3:5e-4:100": (5.2, 5.2), "1e-3:1e-3:20": (4.9, 5.8)}
-    for rates, losses in rows.items():
-        for arm, loss in zip("BC", losses, strict=True):
-            write_pretraining(tmp_path / "grid" / f"{arm}-{rates.replace(':', '-')}", rates, loss)
+def test_a_stage_0_outside_the_regime_ends_the_study(tmp_path, capsys):
+    write_pretraining(tmp_path / "stage0" / "1", 0, reconstruction_accuracy=0.41, share_typed=0.5)
+    write_pretraining(tmp_path / "stage0" / "2", 0, reconstruction_accuracy=0.41, share_typed=0.39)
+    study.main(["gate", str(tmp_path), "--pretraining_seeds", "1"])
+    with pytest.raises(UserError, match=r"stage 0 of seed 2 ended with share_typed 0\.390 < 0\.4"):
+        study.main(["gate", str(tmp_path), "--pretraining_seeds", "1", "2"])
+
+
+def test_the_rate_of_the_highest_f1_is_chosen_for_each_arm(tmp_path):
+    """Of 5 entities in each episode so many are right; what comes after the first 100 episodes must not count."""
+    for name, rate, correct in (("B-1e05", 1e-5, 2), ("B-3e05", 3e-5, 1), ("C-1e05", 1e-5, 3), ("C-3e05", 3e-5, 4)):
+        write_pretraining(tmp_path / "pretrain" / name, rate)
+        episodes = [[correct, 5, 5]] * 100 + [[5 - correct, 5, 5]] * 300
+        write_few_shot_run(tmp_path / f"choosing/intra/{name}-0/5-1", episodes, 0)
     study.main(["rates", str(tmp_path)])
-    assert (tmp_path / "rates").read_text() == "0.001:0.0005:100\n"
-    assert "| 0.0001 | 1e-05 | 20 | 5.000 | 6.000 |" in (tmp_path / "grid.md").read_text()
+    assert (tmp_path / "rates").read_text() == "B 1e-05\nC 3e-05\n"
+    assert "| C | 3e-05 | 80.00 |" in (tmp_path / "choosing.md").read_text()
 
 
 def test_without_runs_it_says_so(tmp_path):
@@ -120,61 +119,56 @@ def write_few_shot_run(folder: Path, episodes: list[list[int]], seed: int) -> No
 
 
 def test_tables_by_hand(tmp_path):
-    """F1 = 2 correct / (predicted + gold): A 40 and 60 with its two seeds, B 60 and 80, in every episode alike."""
-    for kind in ("intra", "inter"):
-        for arm, correct in (("A", (2, 3)), ("B", (3, 4))):
-            for seed in (0, 1):
-                episodes = [[5, 5, 5]] * 100 + [[correct[seed], 5, 5]] * 20  # the first 100 of INTRA must not count
-                write_few_shot_run(tmp_path / f"few-nerd/{kind}/{arm}-{seed}/5-1", episodes, seed)
-    write_few_shot_run(tmp_path / "few-nerd/intra/A-2/5-1", [[0, 5, 5]] * 120, 2)  # B has no such seed
-    write_few_shot_run(tmp_path / "variants/intra/C_new-0/5-1", [[1, 5, 5]] * 100, 0)  # looked at, no more
-    write_pretraining(tmp_path / "pretrain" / "B", "1e-3:5e-4:20", 4.5)
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "perplexity-held_out-7").write_text(f"bar\r  0%| bar\r| {tmp_path}/B | 90.02 |\n")
-    for arm in ("B", "C"):
-        (tmp_path / "logs" / f"states-{arm}").write_text(f"| encoder |\n|---|\n| minilm |\n| {tmp_path}/{arm} |\n")
+    """F1 = 2 correct / (predicted + gold): 20 points a correct entity, in every episode alike."""
+    correct = {"A-0": 1, "B-1-0": 2, "B-2-0": 2, "C-1-0": 3, "C-2-0": 4}
+    for name, right in correct.items():
+        for kind in ("intra", "inter"):
+            episodes = [[5, 5, 5]] * 100 + [[right, 5, 5]] * 20  # the first 100 of INTRA must not count
+            write_few_shot_run(tmp_path / f"few-nerd/{kind}/{name}/5-1", episodes, 0)
+    write_few_shot_run(tmp_path / "few-nerd/intra/C_types-1-0/5-1", [[1, 5, 5]] * 100, 0)  # not beyond the first 100
+    for name in ("stage0/1", "pretrain/B-1"):
+        write_pretraining(tmp_path / name, 1e-5, mlm_loss=4.5)
+    scores = tmp_path / "extraction" / "conll04" / "A"
+    scores.mkdir(parents=True)
+    (scores / "scores-test.json").write_text(json.dumps({"scores": {"entity": {"f1": 61.234}}}))
     study.main(["report", str(tmp_path)])
     text = (tmp_path / "tables.md").read_text()
-    assert "| intra 5-1 | 20 | A | 33.33 | 33.33 to 33.33 | 40.00, 60.00, 0.00 |" in text
-    assert "| intra 5-1 | B - A | 2 | +20.00 | +20.00 to +20.00 | 0.0001 |" in text
-    assert f"| inter 5-1 | 120 | A | {100 * (10 * 100 + 5 * 20) / (10 * 120):.2f} |" in text
-    assert "| intra 5-1 | 100 | C_new | 20.00 |" in text and text.count("| C_new |") == 1
-    assert "| 20 | 4.500 |" in text and "held out, seed 7\n\n| B | 90.02 |\n" in text and "bar" not in text
-    assert "## States\n\n| encoder |\n|---|\n| minilm |\n| B |\n| C |\n" in text
-    assert "one an arm" in text and "<svg" in (tmp_path / "plot.svg").read_text()
+    assert "| intra 5-1 | 20 | A | 20.00 | 20.00 to 20.00 | 20.00 |" in text
+    assert "| intra 5-1 | 20 | C | 70.00 | 70.00 to 70.00 | 60.00, 80.00 |" in text and "C_types" not in text
+    # Seeds differ by 20 and 40, in one direction: a quarter of the signs' draws is as large, on either side. C - B is
+    # a family of two, INTRA and INTER.
+    assert "| intra 5-1 | C - B | 2 | +30.00 | +20.00 to +40.00 | 0.5000 | 1.0000 |  |" in text
+    assert "| intra 5-1 | B - A | 2 | +20.00 | +20.00 to +20.00 | 0.5000 | 1.0000 |  |" in text
+    assert f"| inter 5-1 | 120 | A | {100 * (5 * 100 + 1 * 20) / (5 * 120):.2f} |" in text
+    assert "| entity |" in text and "| A | 61.23 |" in text
+    assert text.count("| 20 | 4.500 |") == 2 and "<svg" in (tmp_path / "plot.svg").read_text()
 
 
-def test_runs_pair_by_pretraining_seed_and_few_shot_seed(tmp_path):
-    """B and C pair within a pre-training seed; A, which has none, pairs with both of B's."""
-    for name, correct in {"A-0": 1, "B-5-0": 2, "B-6-0": 3, "B-6-1": 5, "C-6-0": 4, "C-7-0": 5}.items():
+def test_runs_without_their_pair_make_no_contrast(tmp_path):
+    """B and C pair within a pre-training seed; A, which has none, pairs with every one."""
+    for name, correct in {"A-0": 1, "B-5-0": 2, "B-6-0": 3, "C-6-0": 4, "C-7-0": 5, "U-8-0": 5}.items():
         write_few_shot_run(tmp_path / f"few-nerd/inter/{name}/5-1", [[correct, 5, 5]] * 3, int(name[-1]))
-    rows = report.gains(report.read_settings([tmp_path / "few-nerd"])["inter 5-1"])
+    rows = report.contrasts(report.read_settings(tmp_path / "few-nerd"))["inter 5-1"]
     assert {name: (row["seeds"], round(row["value"], 6)) for name, row in rows.items()} == {
-        "B - A": (2, 30),  # 2 and 3 of 5 against 1 and 1
-        "C - A": (2, 70),
-        "C - B": (1, 20),
+        "C - B": (1, 20),  # seed 6 alone
+        "B - A": (2, 30),
     }
 
 
-def test_the_committed_tables_come_of_the_committed_runs(tmp_path):
+def test_f1_of_the_earlier_study_is_as_committed(tmp_path):
     with tarfile.open(RESULTS / "episodes.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    settings = report.read_settings([tmp_path / "study" / "few-nerd"])
-    committed = (RESULTS / "tables.md").read_text().splitlines()
-    tables = report.f1_tables(settings)
-    rows = [row for table in [*tables, report.training_table(RESULTS / "pretrain")] for row in table.splitlines()]
-    assert len(rows) > 60 and set(rows) <= set(committed)
-    assert set(report.printed_table(tmp_path / "study" / "logs" / "states-C")) <= set(committed)
+    rows = report.f1_table(report.read_settings(tmp_path / "study" / "few-nerd")).splitlines()
+    assert len(rows) > 10 and set(rows) <= set((RESULTS / "tables.md").read_text().splitlines())
 
 
 def run_here(command, stdout, **options):
-    """Run a job in this process, which spares it python's start; the study's own is run as ever."""
+    """Run a job in this process, which spares it python's start."""
     script, *argv = command[2:] if command[1] == "-m" else command[1:]
-    if script == "study":
-        return subprocess.run(command, stdout=stdout, cwd=ROOT, **options)
     output = io.TextIOWrapper(stdout, write_through=True)
     with redirect_stdout(output):
-        importlib.import_module(script.removesuffix(".py")).main(argv)
+        module = "study.__main__" if script == "study" else script.removesuffix(".py")
+        importlib.import_module(module).main(argv)
     output.detach()
     return subprocess.CompletedProcess(command, 0)
 
@@ -182,8 +176,8 @@ def run_here(command, stdout, **options):
 def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     subprocesses = SimpleNamespace(run=run_here, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(graph, "subprocess", subprocesses)
-    for module in (design, report):
-        monkeypatch.setattr(module, "CHOSEN_ON", 2)
+    monkeypatch.setattr(report, "CHOSEN_ON", 2)
+    monkeypatch.setattr(report, "GATE", {"share_typed": 0.0})
     data = cases.write_data(tmp_path / "data", episodes=3)
     shutil.copytree(data / "intra", data / "inter")
     shutil.copytree(data / "episode-data" / "intra", data / "episode-data" / "inter")
@@ -192,24 +186,24 @@ def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     text.write_text("\n".join(f"word{i % 60} word{i % 7} word{i % 11}" for i in range(80)) + "\n")
     place = tmp_path / "study"
     flags = {
-        "model": encoder, "data": text, "elsewhere": text, "few_nerd": data, "max_steps": 4, "grid": "1e-3:5e-4:2",
-        "grid_steps": 2, "variants": "C_kl_plain", "seeds": 0, "settings": "5-1", "episodes": 3,
+        "model": encoder, "data": text, "few_nerd": data, "stage0_steps": 2, "max_steps": 2, "rates": 1e-5, "dose": 4,
+        "pretraining_seeds": 5, "episodes": 3, "batch_size": 4,
     }  # fmt: skip
     argv = ["run", str(place), *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
     study.main(argv)
-    ran = (place / "commands.sh").read_text().splitlines()
     done = {path.name for path in (place / "done").iterdir()}
-    assert len(ran) == len(done) == 36
-    assert {"few-nerd-C-61820-0-inter-5-1", "perplexity-elsewhere-61820", "states-C_kl_plain-61820", "rates"} < done
+    assert len((place / "commands.sh").read_text().splitlines()) == len(done) == 83
     tables = (place / "tables.md").read_text()
-    for arms in ("B - A", "C - B", "C - A"):
-        assert f"| intra 5-1 | {arms} | " in tables and f"| inter 5-1 | {arms} | " in tables
-    assert "| C-61820 | 4 | " in tables and "| intra 5-1 | 1 | A |" in tables and "| inter 5-1 | 3 | A |" in tables
-    assert "| intra 5-1-nnshot | 2 | C |" in tables and "| intra 5-1 | 2 | C_kl_plain |" in tables
+    for setting in ("intra 5-1", "inter 5-1", "intra 5-1-readout", "inter 5-1-readout"):
+        for pair in ("C - B", "C - U", "U - B", "B - A"):
+            assert f"| {setting} | {pair} | 1 | " in tables
+    for pair in ("C - C_types", "C - C_reconstruction", "C - C_neither"):
+        assert f"| intra 5-1 | {pair} | 1 | " in tables
+    assert "| intra 5-1 | 1 | A |" in tables and "| inter 5-1 | 3 | C_4 |" in tables
 
-    (place / "done" / "few-nerd-C-61820-0-inter-5-1").unlink()  # as if it had been killed at its end
+    (place / "done" / "few-nerd-container-C-5-0-inter").unlink()  # as if it had been killed at its end
     capsys.readouterr()
     study.main(argv)
     again = capsys.readouterr().out
-    assert "few-nerd-C-61820-0-inter-5-1 is done; 0 of 36 jobs are left" in again and again.count(" is done") == 1
+    assert "few-nerd-container-C-5-0-inter is done; 0 of 83 jobs are left" in again and again.count(" is done") == 1
     assert (place / "tables.md").read_text() == tables
