@@ -44,7 +44,8 @@ def run(main: Callable[[list[str]], None], training: bool = False) -> None:
         except UserError as error:
             for bar in list(getattr(tqdm, "_instances", ())):  # else they would be drawn once more, behind the error
                 bar.close()
-            print(f"error: {error}", file=sys.stderr)
+            start = "\n" if os.environ.get("RANK", "0") != "0" else ""  # the first process' bar may stand on the line
+            print(f"{start}error: {error}", file=sys.stderr)
             sys.exit(2)
         finally:
             sys.stdout.flush()

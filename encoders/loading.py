@@ -141,7 +141,7 @@ def to_plain(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def load_masked_lm(name_or_path: str) -> PreTrainedModel:
-    """An encoder in float32 with its MLM head, which is new where the checkpoint has none.
+    """An encoder in float32 with its MLM head, which is new, as `new_head` tells, where the checkpoint has none.
 
     Raises:
         UserError: the encoder cannot be found, or its weights are damaged, not all there or not what its
@@ -167,7 +167,8 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
     tied = model._tied_weights_keys or {}  # second names of the word embeddings and of the bias
     missing, second = missing - tied.keys(), missing & tied.keys()
     head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")} - tied.keys()
-    missing -= head if head <= missing else set()  # a whole head may be missing, but no part of one
+    model.new_head = head <= missing  # a whole head may be missing, but no part of one
+    missing -= head if model.new_head else set()
     for name in sorted(mismatched | missing):
         problem = "has another size" if name in mismatched else "is missing"
         raise UserError(f"the weights of the encoder `{name_or_path}` do not fit its config.json: `{name}` {problem}")

@@ -24,6 +24,7 @@ from common.files import check_name, environment, sync_directory, write_atomical
 from runs.metrics import METRICS
 
 LOCK, RECORD, FINISHED = ".lock", "run.json", "summary.json"
+BEGIN_ANEW = "--restart begins anew, and keeps what is there in before-N/"
 LAYOUT = 2  # of run.json; records of another layout, or without a number, are of another version of this project
 
 

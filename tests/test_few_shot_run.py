@@ -119,6 +119,29 @@ def test_a_killed_source_training_is_made_anew(place):
     assert json.loads(summary.read_text())["weights"] == weights
 
 
+def test_a_source_training_that_lost_its_weights_is_made_anew_only_when_told(place, capsys):
+    one = run(place, "--episodes", "1")
+    source, heads = place / SOURCE, place / SOURCE / "heads.safetensors"
+    weights = json.loads((source / "summary.json").read_text())["weights"]
+    content, tensors = heads.read_bytes(), load_file(heads)
+    for damage, message in (
+        (lambda: heads.write_bytes(content[:100]), "heads.safetensors is damaged"),
+        (heads.unlink, "heads.safetensors is missing"),
+        (lambda: save_file({"others": torch.ones(2)}, heads), "does not hold the weights"),
+        (lambda: save_file({name: tensor + 1 for name, tensor in tensors.items()}, heads), "does not hold the weights"),
+        ((source / "model.safetensors").unlink, "has no model.safetensors"),
+    ):
+        heads.write_bytes(content)
+        damage()
+        with pytest.raises(UserError, match=f"{message}.*; train again: .* with --restart"):
+            run(place)
+    train.main(flags(place, "--restart"))
+    assert f"{source} begins anew; what it held is in {source / 'before-1'}\n" in capsys.readouterr().out
+    assert json.loads((source / "summary.json").read_text())["weights"] == weights
+    assert (source / "before-1" / "heads.safetensors").read_bytes() == content
+    assert run(place)[:1] == one
+
+
 def test_an_encoder_without_its_weights_is_refused(place):
     """Weights of other names would leave the encoder random, and print an F1."""
     encoder = place / "encoder" / "model.safetensors"
@@ -145,6 +168,21 @@ def test_a_killed_run_goes_on_at_the_first_missing_episode(trained, place, monke
     assert f"{log.parent} is finished; nothing to do\n" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds a run already"):
         run(place, "--no_resume")
+
+
+def test_a_finished_run_that_lost_its_episodes_is_begun_anew_only_when_told(place, capsys):
+    whole = run(place)
+    folder = place / "out/intra/tiny/5-1"
+    for content in (b'{"index": 0, "fu\n', b""):
+        (folder / "episodes.jsonl").write_bytes(content)
+        with pytest.raises(UserError, match=r"episodes\.jsonl holds no episode any more, .*; --restart begins anew"):
+            run(place)
+        assert (folder / "episodes.jsonl").read_bytes() == content and (folder / "summary.json").exists()
+    assert run(place, "--restart") == whole
+    assert f"{folder} begins anew; what it held is in {folder / 'before-1'}\n" in capsys.readouterr().out
+    run(place, "--restart", "--temp_trans", "0.5", "--episodes", "1")  # with another recipe too
+    kept = (folder / "before-2" / "episodes.jsonl").read_text().splitlines()
+    assert len(kept) == len(whole) and (folder / "before-2" / "summary.json").exists()
 
 
 def test_more_episodes_are_added_to_those_there(place):

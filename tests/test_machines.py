@@ -72,22 +72,26 @@ def test_an_error_leaves_no_worker_behind(runs):
     assert not psutil.wait_procs(workers, PATIENCE)[1]
 
 
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+
+
 @pytest.mark.slow
-def test_a_killed_process_of_two_ends_the_launcher_and_the_other(runs):
-    """The one line stands behind all that the processes print; torchrun adds its own report."""
+@pytest.mark.parametrize(("launch", "rank"), [(TORCHRUN, "1"), (ACCELERATE, "0")], ids=["torchrun", "accelerate"])
+def test_a_killed_process_of_two_ends_the_launcher_and_the_other(runs, launch, rank):
+    """The one line stands behind all that the processes print; the launcher adds its own report."""
+    name = f"without-{rank}"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(runs.cache), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "pretrain.py"]
     launcher = subprocess.Popen(
-        [*command, *runs.argv("two", max_steps=10**6)], cwd=ROOT, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", *launch, "pretrain.py", *runs.argv(name, max_steps=10**6)], cwd=ROOT, env=environment,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    metrics = runs.output / "two" / "metrics.jsonl"
+    metrics = runs.output / name / "metrics.jsonl"
     try:
         while not (metrics.exists() and saved_steps(metrics.parent)):
             assert launcher.poll() is None, launcher.stdout.read()
         processes = psutil.Process(launcher.pid).children()
-        second = next(process for process in processes if process.environ()["RANK"] == "1")
-        second.kill()
+        next(process for process in processes if process.environ()["RANK"] == rank).kill()
         text, _ = launcher.communicate(timeout=PATIENCE)
     finally:
         launcher.kill()

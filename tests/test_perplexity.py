@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from transformers import BertForMaskedLM
+from transformers import BertForMaskedLM, BertModel
 
 from common.errors import UserError
 from data.batches import Batches
@@ -50,6 +50,18 @@ def test_equals_transformers_loss(tiny_encoder, tiny_tokenizer, corpus, capsys):
     expected = brute_force(tiny_encoder, tiny_tokenizer, sentences)
     assert (tokens, loss, accuracy) == pytest.approx(expected, abs=1e-4) and tokens > 50
     assert ppl == pytest.approx(math.exp(loss), rel=1e-3)
+
+
+def test_an_encoder_without_an_mlm_head_has_a_row_without_numbers(
+    tiny_encoder, tiny_tokenizer, corpus, tmp_path, capsys
+):
+    headless = tmp_path / "headless"
+    BertModel.from_pretrained(tiny_encoder).save_pretrained(headless)
+    tiny_tokenizer.save_pretrained(headless)
+    perplexity.main(["--data", str(corpus), "--device", "cpu", str(headless), str(tiny_encoder)])
+    output = capsys.readouterr().out
+    assert output.splitlines()[-2] == f"| {headless} | - | no MLM head | - | - |"
+    assert metrics(output)[0] > 50
 
 
 def test_the_sentences_that_a_run_held_out(tiny_encoder, tiny_tokenizer, corpus, tmp_path, capsys):

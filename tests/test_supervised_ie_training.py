@@ -101,6 +101,14 @@ def test_a_killed_run_goes_on_to_the_same_end(root, monkeypatch, capsys):
         train.main(flags(root, "broken", **{**few, "learning_rate": 1}))
     with pytest.raises(UserError, match="holds a run already; --resume goes on with it"):
         train.main([*flags(root, "broken", **few), "--no_resume"])
+    (root / "broken" / checkpoint.SETTINGS).touch()
+    with pytest.raises(UserError, match="of an older version of this project, which cannot be resumed"):
+        train.main(flags(root, "broken", **few))
+    capsys.readouterr()
+    train.main([*flags(root, "broken", **few), "--restart"])
+    assert f"{root / 'broken'} begins anew; what it held is in {root / 'broken/before-1'}\n" in capsys.readouterr().out
+    assert (root / "broken/before-1" / checkpoint.STATE).read_bytes() == b"cut"
+    assert without_seconds(root / "broken") == without_seconds(root / "unbroken")
 
 
 def test_a_run_stops_when_its_patience_ends_wherever_it_was_killed(root, monkeypatch):

@@ -26,7 +26,7 @@ from common.files import sha256_of, sync_directory, sync_files, write_atomically
 from common.tensors import read_safetensors
 from encoders import quiet
 from model import SparseLTForPreTraining
-from runs import RunDirectory, read_metrics, read_record
+from runs import BEGIN_ANEW, RunDirectory, read_metrics, read_record
 from runs.directory import present
 from training.recipe import Recipe
 
@@ -242,8 +242,7 @@ def where_to_start(run_directory: RunDirectory, recipe: Recipe, inputs: dict[str
     checkpoint = newest_intact(recipe.directory, print)
     if checkpoint is None and (step := had_steps(recipe.directory)):
         raise UserError(
-            f"{recipe.directory} had come to step {step} but holds no intact checkpoint any more; "
-            "--restart begins anew, and keeps what is there in before-N/"
+            f"{recipe.directory} had come to step {step} but holds no intact checkpoint any more; {BEGIN_ANEW}"
         )
     print(f"{recipe.directory} goes on after " + (checkpoint.name.replace("-", " ") if checkpoint else "step 0"))
     return checkpoint, False

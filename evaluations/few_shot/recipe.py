@@ -26,6 +26,7 @@ class Recipe:
     mixed_precision: str = flag("no", "bf16: the encoder computes in bfloat16", choices=("no", "bf16"))
     seed: Seed = flag(0, "of the new heads, the order of the data and dropout")
     resume: bool = flag(True, "go on with the episodes that the directory holds; --no_resume refuses it")
+    restart: bool = flag(False, "begin anew, and keep what the directory holds in before-N/ in it")
 
     max_length: Length = flag(128, "word pieces per sentence, [CLS] and [SEP] included")
     batch_size: Count = flag(32, "sentences per step of source training")
@@ -38,7 +39,8 @@ class Recipe:
 
     # Arguments that touch neither the trained weights nor an episode's counts, or are recorded by their content's hash
     FREE: ClassVar[frozenset[str]] = frozenset(
-        {"name", "model", "data", "output", "device", "resume", "episodes", "processes", "scoring", "predictions"}
+        {"name", "model", "data", "output", "device", "resume", "restart"}
+        | {"episodes", "processes", "scoring", "predictions"}
     )
     OF_SOURCE: ClassVar[frozenset[str]] = frozenset({"batch_size"})  # touch source training alone
     OF_EPISODES: ClassVar[frozenset[str]] = frozenset({"way", "shot", "method", "threads"})  # touch the episodes alone

@@ -14,7 +14,7 @@ from common.flags import Count, CountOrZero, flag
 from evaluations.few_shot.methods import METHODS
 from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.scores import SCORINGS, total
-from runs import read_record
+from runs import BEGIN_ANEW, read_record
 from runs.directory import FINISHED
 
 __all__ = ["FINISHED", "EpisodeLog", "Run", "Selection", "accuracies", "counts", "read_run"]
@@ -27,11 +27,14 @@ class EpisodeLog:
         self.path, self.position = path, 0
         self.records: dict[int, dict[str, Any]] = {}
 
-    def repair(self) -> None:
+    def repair(self, finished: bool = False) -> None:
         """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones.
 
+        Args:
+            finished: of a run that was, at least one must be left.
+
         Raises:
-            UserError: the log cannot be read just now.
+            UserError: the log cannot be read just now, or holds none although the run was finished.
         """
         whole: dict[int, bytes] = {}
         try:
@@ -44,6 +47,8 @@ class EpisodeLog:
                 whole.setdefault(json.loads(line)["index"], line.rstrip(b"\n") + b"\n")
             except (ValueError, KeyError, TypeError):
                 continue
+        if finished and not whole:
+            raise UserError(f"{self.path} holds no episode any more, although the run was finished; {BEGIN_ANEW}")
         repaired = b"".join(whole[index] for index in sorted(whole))
         if b"".join(lines) != repaired:
             write_atomically(self.path, repaired)

@@ -71,7 +71,8 @@ def prepare(
     """Record what the run is made with, or check it against an earlier start's; returns the missing episodes.
 
     Raises:
-        UserError: there is no source training, or the run was begun with another recipe, data or weights.
+        UserError: there is no source training, or its weights are gone; the run was begun with another recipe, data or
+            weights, or was finished and holds no episode any more.
     """
     kind = METHODS[recipe.method]
     source = kind.source_folder(recipe)
@@ -84,8 +85,8 @@ def prepare(
     inputs |= kind.inputs(recipe, labels)
     trained = read_record(source)
     inputs |= {"source": read_summary(source)["weights"], "training": {k: trained[k] for k in ("arguments", "inputs")}}
-    directory.begin(recipe.episode_arguments, inputs, free=frozenset({"training"}), resume=recipe.resume)
-    log.repair()
+    directory.begin(recipe.episode_arguments, inputs, frozenset({"training"}), recipe.resume, recipe.restart)
+    log.repair(finished=directory.finished)
     done = log.read()
     todo = [index for index in range(number) if index not in done]
     if not todo and directory.finished:
@@ -93,6 +94,7 @@ def prepare(
     elif done:
         print(f"{directory.path}: goes on after {len(done)} episodes")
     if todo:
+        kind.trained(source, recipe)  # here, lest each process says what has become of the weights
         directory.reopen()
     return todo
 

@@ -61,7 +61,7 @@ class FewShotTagger:
             flags: others of the method's, as `label_names`.
 
         Raises:
-            UserError: there is no such run, or its source training is not finished or of another version.
+            UserError: there is no such run, or its source training is not finished, damaged or of another version.
         """
         run, kind = Path(run), METHODS[method]
         source = run / "source" / kind.SOURCE
@@ -71,7 +71,7 @@ class FewShotTagger:
             raise UserError(f"{source}: {method} has no argument {unknown[0]}")
         named = {"type": run.parent.name, "name": run.name, "method": method, "device": device}
         recipe = kind.RECIPE(**{**recorded, **named, **flags})
-        loaded = kind.load(source, recipe)
+        loaded = kind.trained(source, recipe)
         loaded.to(pick_device(device))
         return cls(loaded)
 

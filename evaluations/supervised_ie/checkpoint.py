@@ -26,7 +26,7 @@ from encoders import from_config, read_tokenizer
 from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
 from evaluations.supervised_ie.token_classifier import TokenClassifier
-from runs import read_metrics, read_record
+from runs import BEGIN_ANEW, read_metrics, read_record
 from runs.directory import present
 
 OUTPUTS = Path(__file__).resolve().parent / "outputs"
@@ -77,10 +77,9 @@ def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) 
     Raises:
         UserError: the state is damaged, cannot be read just now, or is gone although there was one.
     """
-    begin_anew = "--restart begins anew, and keeps what is there in before-N/"
     if not present(directory / STATE):
         if present(directory / "best.json") or len(read_metrics(directory, "epoch")) > 1:
-            raise UserError(f"{directory} has no {STATE} any more, from which it could go on; {begin_anew}")
+            raise UserError(f"{directory} has no {STATE} any more, from which it could go on; {BEGIN_ANEW}")
         return 0, {}
     try:
         with safe_open(directory / STATE, "pt") as file:
@@ -88,7 +87,7 @@ def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) 
     except OSError as error:
         raise UserError(f"{directory / STATE} cannot be read: {first_line(error)}; nothing was changed") from None
     except SafetensorError as error:
-        raise UserError(f"{directory / STATE} is damaged: {error}; {begin_anew}") from None
+        raise UserError(f"{directory / STATE} is damaged: {error}; {BEGIN_ANEW}") from None
     model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

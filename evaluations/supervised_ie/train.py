@@ -171,7 +171,7 @@ def main(argv: list[str]) -> None:
     inputs |= {"labels": sha256(labels.as_json().encode()).hexdigest(), "encoder": fingerprint(encoder)}
     inputs["tokenizer"] = tokenizer_fingerprint(tokenizer)
     with RunDirectory(checkpoint.run_directory(recipe.name)) as run:
-        if (run.path / checkpoint.SETTINGS).exists():
+        if (run.path / checkpoint.SETTINGS).exists() and not recipe.restart:
             raise UserError(f"{run.path} holds a run of an older version of this project, which cannot be resumed")
         run.begin(asdict(recipe), inputs, recipe.FREE, recipe.resume, recipe.restart)
         if run.finished:

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from encoders import Encoded, PackedSentences, WordPieces, encode, load_encoder, pack_sentences, quiet
+from common.errors import UserError
+from common.tensors import read_safetensors
+from encoders import Encoded, PackedSentences, WordPieces, encode, fingerprint, load_encoder, pack_sentences, quiet
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.recipe import Recipe, TrainedRecipe
+from runs import read_summary
 
 HEADS = "heads.safetensors"
 Batch = TypeVar("Batch")
@@ -143,8 +146,26 @@ class Method(nn.Module, ABC):
     def load(cls, folder: Path, recipe: Recipe) -> Self:
         """What `save` wrote, in eval mode."""
         method = cls(*load_encoder(str(folder)), recipe)
-        method.load_state_dict(method.state_dict() | load_file(folder / HEADS))
+        method.load_state_dict(method.state_dict() | read_safetensors(folder / HEADS))
         return method.eval()
+
+    @classmethod
+    def trained(cls, source: Path, recipe: Recipe) -> Self:
+        """The method with the weights that a finished source training ended with, in eval mode.
+
+        Raises:
+            UserError: they are not there any more.
+        """
+        problem = f"{source} does not hold the weights that its training ended with"
+        try:
+            method = cls.load(source, recipe)
+            if fingerprint(method) == read_summary(source)["weights"]:
+                return method
+        except UserError as error:
+            problem = str(error)
+        except RuntimeError:  # heads of other names or sizes
+            pass
+        raise UserError(f"{problem}; train again: python -m evaluations.few_shot.train with --restart")
 
 
 def set_dropout(encoder: PreTrainedModel, probability: float) -> None:
