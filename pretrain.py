@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from common.errors import UserError, run
-from common.hardware import pick_device, pick_precision
+from common.hardware import pick_device, pick_precision, trim_heap
 from common.seeds import seed_of
 from data.batches import Batches, batch_loader
 from data.corpus import hold_out, load_corpus
@@ -180,8 +180,7 @@ def train(recipe: Recipe) -> None:
     # --- loop -----------------------------------------------------------------------------------------------------
     if start == 0:
         validation(0)
-    model = plain_model.train()
-    done, upcoming = start, iter(loader)
+    model, done, upcoming = plain_model.train(), start, iter(loader)
     weights = {"mlm": 1.0, "reconstruction": recipe.alpha, "sparsity": recipe.beta, "kl": recipe.gamma}
     for step in range(start, recipe.max_steps):
         frozen = step < recipe.frozen_steps
@@ -214,9 +213,10 @@ def train(recipe: Recipe) -> None:
                     meter.end_step(step, accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm))  # pyright: ignore[reportArgumentType]
                 optimizer.step()
                 optimizer.zero_grad()
-        done = step + 1
-        last = done == recipe.max_steps
+        last = (done := step + 1) == recipe.max_steps
         progress.update()
+        if done % 50 == 0:  # it takes a tenth of a step
+            trim_heap()
 
         logging = last or done % recipe.logging_steps == 0
         if world_size == 1:
