@@ -159,7 +159,7 @@ def test_tadner_span_loss_and_names(method):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     losses = model.fit(EPISODE.support, LABELS)
     model.restore()
-    assert model.types == ["location-GPE", "organization-company"] and len(losses) > 4
+    assert model.types == ["location-GPE", "organization-company"] and len(losses) == 2  # a step of each
     ids = torch.tensor([model.words.encode(["company"]).ids])
     with torch.no_grad():
         states = model.type_encoder(ids, output_hidden_states=True).hidden_states[-2:]  # the tiny one has 2 layers and

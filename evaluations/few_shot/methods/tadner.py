@@ -33,7 +33,7 @@ class TadNERRecipe(NamesRecipe):
     patience: Count | None = flag(
         None, "steps without a lower loss that end fine-tuning; else 2 with one shot, 6 with more"
     )
-    max_steps: CountOrZero = flag(100, "fine-tuning steps at most, of each encoder")
+    max_steps: CountOrZero = flag(1, "fine-tuning steps at most, of each encoder; 100: until patience ends it")
     transductive: bool = flag(False, "the published variant: all query spans normalised together, tagging with dropout")
 
     OF_EPISODES: ClassVar = NamesRecipe.OF_EPISODES | {"patience", "max_steps", "transductive"}
