@@ -375,6 +375,22 @@ def test_tables_and_compare_keep_methods_that_read_label_names_apart(trained_met
         compare.main([f"{folder}/5-1", f"{folder}/5-1-proml", *output])
 
 
+def test_inductive_and_transductive_tadner_are_neither_compared_nor_summed(trained_methods, tmp_path, capsys):
+    place = tmp_path / "place"
+    shutil.copytree(trained_methods, place)
+    for chosen in (["container"], ["tadner"], ["tadner", "--transductive"]):
+        run_episodes.main(flags(place, "--method", *chosen))
+    plain, inductive, transductive = (
+        str(place / "out/intra/tiny" / name) for name in ("5-1", "5-1-tadner", "5-1-tadner-transductive")
+    )
+    for sides in ((inductive, transductive), (plain, f"{inductive},{transductive}")):
+        with pytest.raises(UserError, match=r"differ in --transductive \(False, True\)"):
+            compare.main([*sides, "--output", f"{place}/comparison"])
+    for one in (inductive, transductive):  # each beside another method
+        compare.main([plain, one, "--output", f"{place}/comparison"])
+        assert f"B: {one} (tadner, reads label names)" in capsys.readouterr().out
+
+
 def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
     run(place)
     folder = place / "out/intra/tiny"

@@ -28,12 +28,18 @@ def test_transitions_by_hand():
     torch.testing.assert_close(between.exp(), torch.tensor(expected))
 
 
-def test_the_temperature_flattens_and_impossible_moves_stay_at_the_floor():
+def test_the_temperature_flattens_and_unseen_moves_are_flattened_with_the_others():
+    """By hand: were they left at 0, staying in an entity would be ten times as probable as staying outside."""
     start, between = log_transitions([1.0, 0.0, 0.9, 0.1, 0.5, 0.5, 0.0], types=2, temperature=0.01)
-    torch.testing.assert_close(start.exp(), torch.tensor([1.0, 1e-6, 1e-6]))
-    flattened = torch.tensor([0.9, 0.05, 0.05]) ** 0.01
-    torch.testing.assert_close(between[0].exp(), flattened / flattened.sum())
-    torch.testing.assert_close(between[1, 2].exp(), torch.tensor(1e-6))
+    rows = torch.tensor([[1.0, 1e-6, 1e-6], [0.9, 0.05, 0.05], [0.5, 0.5, 1e-6]], dtype=torch.float64) ** 0.01
+    expected = rows / rows.sum(1, keepdim=True)
+    torch.testing.assert_close(start.double().exp(), expected[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(between[:2].double().exp(), expected[1:], rtol=1e-5, atol=0)
+
+
+def test_without_statistics_all_moves_are_equally_probable():
+    start, between = log_transitions([0.0] * 7, types=3)
+    torch.testing.assert_close(torch.cat([start[None], between]).exp(), torch.full((5, 4), 0.25))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -30,10 +30,11 @@ def main(argv: list[str]) -> None:
         {folder: read_run(Path(folder), recipe.skip_episodes, recipe.episodes) for folder in folders.split(",")}
         for folders in (recipe.run_a, recipe.run_b)
     ]
-    check(sides[0] | sides[1])
     for folders, side in zip((recipe.run_a, recipe.run_b), sides, strict=True):
         if len({one.method for one in side.values()}) > 1:
             raise UserError(f"{folders}: runs of different methods cannot be summed")
+        check(side)  # here the method's own flags count, even if the other side is of another method
+    check(sides[0] | sides[1])
     methods = [next(iter(side.values())) for side in sides]
     a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
     types_a, types_b = (per_type(list(side.values()), recipe.scoring) for side in sides)

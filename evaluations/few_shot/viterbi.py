@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+UNSEEN = 1e-6  # probability of what the source data does not have
 STATISTICS = ("start_o", "start_i", "o_o", "o_i", "i_o", "i_i", "i_other")
 
 
@@ -36,8 +37,9 @@ def transition_statistics(sentences: Iterable[Sequence[str]]) -> list[float]:
 def log_transitions(statistics: Sequence[float], types: int, temperature: float = 0.01) -> tuple[Tensor, Tensor]:
     """Transitions between the labels of the target split: the seven statistics spread evenly over its types.
 
-    Probabilities are raised to the power `temperature` and renormalised over each row; what is impossible
-    gets 1e-6.
+    Probabilities are raised to the power `temperature` and renormalised over each row. What the source data does not
+    have counts as 1e-6 before that: left at 0, which no power lifts, it would leave its row to the few other moves, and
+    where no entity meets one of another type, whole sentences would become one entity.
 
     Args:
         statistics: of `transition_statistics`.
@@ -52,8 +54,8 @@ def log_transitions(statistics: Sequence[float], types: int, temperature: float 
     rows[1, 0], rows[1, 1:] = o_o, o_i / types
     rows[2:, 0], rows[2:, 1:] = i_o, i_other / max(1, types - 1)
     rows[2:, 1:].fill_diagonal_(i_i)
-    rows = rows**temperature
-    rows = (rows / rows.sum(1, keepdim=True)).nan_to_num(0).clamp(min=1e-6).log()
+    rows = rows.clamp(min=UNSEEN) ** temperature
+    rows = (rows / rows.sum(1, keepdim=True)).clamp(min=UNSEEN).log()
     return rows[0], rows[1:]
 
 

@@ -33,7 +33,7 @@ class TadNERRecipe(NamesRecipe):
     patience: Count | None = flag(
         None, "steps without a lower loss that end fine-tuning; else 2 with one shot, 6 with more"
     )
-    max_steps: CountOrZero = flag(100, "fine-tuning steps at most, of each encoder")
+    max_steps: CountOrZero = flag(1, "fine-tuning steps at most, of each encoder; 100: until patience ends it")
     transductive: bool = flag(False, "the published variant: all query spans normalised together, tagging with dropout")
 
     OF_EPISODES: ClassVar = NamesRecipe.OF_EPISODES | {"patience", "max_steps", "transductive"}
@@ -194,10 +194,11 @@ class TadNER(ReadsNames):
         )
 
     def type_spans(self, found: Tensor, examples: Tensor, kinds: Tensor, threshold: float) -> Tensor:
-        """The type of each span, or -1 below the threshold.
+        """The type of each span, or -1 if it is less similar than the threshold to its type's name.
 
         A type's prototype is its name's embedding e beside the mean p of its examples: a span s scores
-        `[e ; p] . [s ; s] = (e + p) . s`.
+        `[e ; p] . [s ; s] = (e + p) . s`. The threshold is one of similarities to names, which the score exceeds by
+        `p . s`: compared with it, nothing would ever be dropped.
 
         Args:
             found: (n, D) of the query's spans.
@@ -207,8 +208,9 @@ class TadNER(ReadsNames):
             (n,)
         """
         means = torch.stack([examples[kinds == kind].mean(0) for kind in range(len(self.types))])  # (Y, D)
-        best = (found @ (self.embeddings + means).T).max(1)
-        return best.indices.where(best.values >= threshold, -1)
+        to_names = found @ self.embeddings.T  # (n, Y)
+        best = (to_names + found @ means.T).argmax(1)
+        return best.where(to_names.gather(1, best[:, None])[:, 0] >= threshold, -1)
 
     def restore(self) -> None:
         if self.tuning is not None:
