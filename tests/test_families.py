@@ -1,5 +1,6 @@
 """Every family of encoders through the whole method, on tiny random models."""
 
+import csv
 import json
 import shutil
 
@@ -25,6 +26,7 @@ from encoders import (
     to_plain,
 )
 from evaluations.few_shot import run, train
+from evaluations.latent_types import explore
 from model import SparseLTForPreTraining, load_autoencoder, tokenizer_of
 from model.describe import describe
 
@@ -132,6 +134,11 @@ def test_the_losses_fall_and_the_result_converts(directory, corpus, tmp_path, se
     pretrain.main([*argv, "--output_dir", str(resumed.parent)])
     for file in ("metrics.jsonl", "model.safetensors"):
         assert (resumed / file).read_bytes() == (whole / file).read_bytes(), file
+
+    explore.main(["--checkpoint", str(whole), "--data", str(corpus), "--output", str(tmp_path / "page")])
+    with open(tmp_path / "page" / "words.csv", newline="") as file:
+        shown = {row["word"] for row in csv.DictReader(file)}
+    assert shown and shown <= set(shown_pieces(tokenizer_of(whole), [*tokenizer_of(whole).get_vocab()]))
 
     autoencoder = load_autoencoder(whole)
     tokenizer = tokenizer_of(whole)
