@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
         flags = {
             "name": "growth", "output_dir": work, "model": recipe.model, "data": recipe.data, "device": "cpu",
             "batch_size": recipe.batch_size, "max_steps": recipe.steps, "mixed_precision": recipe.mixed_precision,
-            "report_to": "none", "eval_steps": 500,
+            "report_to": "none", "eval_steps": 500, "frozen_steps": 0,
         }  # fmt: skip
         command = [
             sys.executable,
