@@ -49,7 +49,7 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float = 1.0,
     **options,
@@ -59,7 +59,7 @@ def attention(
     Args:
         query: (B, H, S, D / H).
         key, value: (B, H, T, D / H).
-        attention_mask: (B or 1, 1, S, T) bool, True where a query may look.
+        attention_mask: (B or 1, 1, S, T) bool, True where a query may look; None: everywhere.
 
     Returns:
         (B, S, H, D / H), None
@@ -68,8 +68,10 @@ def attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    allowed = torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, -torch.inf)
-    weights = ((query * scaling) @ key.transpose(2, 3)).add_(allowed).softmax(-1)  # (B, H, S, T)
+    scores = (query * scaling) @ key.transpose(2, 3)  # (B, H, S, T)
+    if attention_mask is not None:
+        scores += torch.zeros_like(attention_mask, dtype=query.dtype).masked_fill_(~attention_mask, -torch.inf)
+    weights = scores.softmax(-1)
     if dropout:
         weights = weights * dropout_noise(weights, dropout)
     return (weights @ value).transpose(1, 2).contiguous(), None

@@ -24,6 +24,7 @@ from common.errors import UserError
 from encoders import (
     WordPieces,
     by_length,
+    cpu,
     encode,
     fingerprint,
     load_encoder,
@@ -249,3 +250,29 @@ def test_to_plain_undoes_from_config(tiny_encoder):
     assert ours.training and ours.config._attn_implementation != "sdpa"
     assert fingerprint(plain) == fingerprint(ours)
     assert plain.get_output_embeddings().weight is plain.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])  # the latter, which drops nothing, takes the way of training
+def test_attention_is_the_softmax_with_and_without_a_mask(dtype, masked, dropout):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 9, 8).to(dtype)  # (B, H, T, D / H) each
+    mask = (torch.arange(9) < torch.tensor([[9], [5]]))[:, None, None].expand(2, 1, 9, 9) if masked else None
+    module = torch.nn.Module()
+    module.is_causal = False  # as transformers' layers of encoders say
+    found, _ = cpu.attention(module, query, key, value, mask, dropout=dropout, scaling=0.3)
+    scores = 0.3 * query.double() @ key.double().transpose(2, 3)
+    scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+    expected = (scores.softmax(-1) @ value.double()).transpose(1, 2)
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_encoder_of_one_sentence_needs_no_mask_in_bfloat16(tiny_encoder, training):
+    encoder, tokenizer = load_encoder(str(tiny_encoder))
+    batch = tokenizer("the minister met officials", return_tensors="pt")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states = encoder.train(training)(input_ids=batch["input_ids"]).last_hidden_state
+    assert states.isfinite().all()
