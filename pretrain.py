@@ -123,7 +123,7 @@ def train(recipe: Recipe) -> None:
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
     tokenizer = tokenizer_of(recipe.model) if is_autoencoder(recipe.model) else load_tokenizer(recipe.model)
     training, held_out, corpus_identity = load_sentences(recipe, tokenizer, accelerator)
-    plain_model = make_model(recipe, tokenizer)
+    plain_model = make_model(recipe, tokenizer).to(device)  # pyright: ignore[reportArgumentType]
     accelerator.print(f"{recipe.model} on {world_size} x {device.type}, precision: {accelerator.mixed_precision}")
     check_disk(recipe.directory, plain_model, recipe.keep_last)
     if warning := memory_warning(plain_model, recipe.batch_size // world_size * min(recipe.max_length, 64), device):
@@ -150,7 +150,7 @@ def train(recipe: Recipe) -> None:
     accumulation = recipe.gradient_accumulation_steps
     batches = Batches(
         training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size,
-        mlm_probability=recipe.mlm_probability,
+        mlm_probability=recipe.mlm_probability, few_shapes=device.type == "cuda",
     )  # fmt: skip
     loader = batch_loader(batches, start * accumulation, recipe.max_steps * accumulation, device, recipe.num_workers)
     log = RunLog(recipe.directory, accelerator, resumed_after=start)

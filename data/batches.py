@@ -1,17 +1,19 @@
 """From tokenised sentences to the batch of a step: chosen, masked, and packed into rows without padding."""
 
+import math
 import signal
 from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from encoders import IGNORED, collate, pack
-from encoders.packing import sentence_numbers
+from encoders.packing import pack_in_few_shapes, sentence_numbers
 
 
 def mask_tokens(
@@ -48,6 +50,7 @@ class Batches(torch.utils.data.Dataset):
         mlm_probability: see `mask_tokens`.
         rank, world_size: this process takes the sentences rank, rank + world_size, ... of each batch.
         packed: several sentences a row (see `pack`) or one, padded to the longest.
+        few_shapes: packed into rows of `max_length`, in batches of few different shapes, as GPUs want them.
     """
 
     def __init__(
@@ -61,10 +64,11 @@ class Batches(torch.utils.data.Dataset):
         world_size: int = 1,
         packed: bool = True,
         mlm_probability: float = 0.15,
+        few_shapes: bool = False,
     ):
         self.dataset, self.tokenizer, self.max_length, self.packed = dataset, tokenizer, max_length, packed
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        self.mlm_probability = mlm_probability
+        self.mlm_probability, self.few_shapes = mlm_probability, few_shapes
         self._epoch: int | None = None
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -83,7 +87,8 @@ class Batches(torch.utils.data.Dataset):
 
         Returns:
             input_ids, masked_input_ids, attention_mask (numbers the sentences of a row from 1, 0 at padding) and
-            mlm_labels, all (R, W) int64; mlm_positions (K,), where in the flattened batch labels are.
+            mlm_labels, all (R, W) int64; mlm_positions (K,), where in the flattened batch labels are. With `few_shapes`
+            0, the first [CLS], which has no label, fills these up to a multiple of a quarter of the batch.
         """
         slots = range(self.batch_size)[self.rank :: self.world_size]
         rows = self.rows_of(step)
@@ -96,15 +101,21 @@ class Batches(torch.utils.data.Dataset):
             strict=True,
         )
         lengths = [len(ids) for ids in sentences]
-        layout = pack(lengths, self.max_length) if self.packed else [[i] for i in range(len(sentences))]
-        pad = cast(int, self.tokenizer.pad_token_id)
-        mlm_labels = collate(labels, layout, IGNORED)
+        pad, width = cast(int, self.tokenizer.pad_token_id), self.max_length if self.few_shapes else 0
+        if self.few_shapes:
+            layout = pack_in_few_shapes(lengths, width)
+        else:
+            layout = pack(lengths, self.max_length) if self.packed else [[i] for i in range(len(sentences))]
+        mlm_labels = collate(labels, layout, IGNORED, width)
+        mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)
+        if self.few_shapes:
+            mlm_positions = F.pad(mlm_positions, (0, -len(mlm_positions) % math.ceil(mlm_labels.numel() / 4)))
         return {
-            "input_ids": collate(sentences, layout, pad),
-            "masked_input_ids": collate(masked, layout, pad),
-            "attention_mask": sentence_numbers(lengths, layout),
+            "input_ids": collate(sentences, layout, pad, width),
+            "masked_input_ids": collate(masked, layout, pad, width),
+            "attention_mask": sentence_numbers(lengths, layout, width),
             "mlm_labels": mlm_labels,
-            "mlm_positions": (mlm_labels != IGNORED).flatten().nonzero().squeeze(1),
+            "mlm_positions": mlm_positions,
         }
 
 

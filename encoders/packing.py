@@ -63,19 +63,29 @@ def pack(lengths: Sequence[int], max_width: int) -> list[list[int]]:
     return best
 
 
-def collate(sentences: Sequence[Sequence[int] | np.ndarray], rows: list[list[int]], fill: int) -> Tensor:
-    """Sentences laid out in rows: (R, W) int64, `fill` behind each row's last sentence."""
-    joined = [np.concatenate([sentences[i] for i in row]) for row in rows]
-    batch = np.full((len(rows), max(map(len, joined))), fill, dtype=np.int64)
+def pack_in_few_shapes(lengths: Sequence[int], width: int) -> list[list[int]]:
+    """Rows of `width` for a GPU, where each new shape of a batch costs time: their number is rounded up, to one of at
+    most 8 between a power of two and the next, by rows without a sentence."""
+    rows = first_fit_decreasing(lengths, width)
+    unit = 2 ** max(0, len(rows).bit_length() - 4)
+    return rows + [[] for _ in range(-len(rows) % unit)]
+
+
+def collate(
+    sentences: Sequence[Sequence[int] | np.ndarray], rows: list[list[int]], fill: int, width: int = 0
+) -> Tensor:
+    """Sentences laid out in rows: (R, W) int64, `fill` behind each row's last sentence; W is at least `width`."""
+    joined = [np.concatenate([sentences[i] for i in row]) if row else np.empty(0, np.int64) for row in rows]
+    batch = np.full((len(rows), max(width, *map(len, joined))), fill, dtype=np.int64)
     for row, ids in zip(batch, joined, strict=True):
         row[: len(ids)] = ids
     return torch.from_numpy(batch)
 
 
-def sentence_numbers(lengths: Sequence[int], rows: list[list[int]]) -> Tensor:
+def sentence_numbers(lengths: Sequence[int], rows: list[list[int]], width: int = 0) -> Tensor:
     """The attention mask of rows of sentences, (R, W): 1 for a row's first sentence, 2 for its second, ..."""
     place = {sentence: number for row in rows for number, sentence in enumerate(row, 1)}
-    return collate([np.full(length, place[i]) for i, length in enumerate(lengths)], rows, 0)
+    return collate([np.full(length, place[i]) for i, length in enumerate(lengths)], rows, 0, width)
 
 
 class PackedSentences(NamedTuple):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.batches import Batches, mask_tokens
-from encoders.packing import first_fit_decreasing, pack
+from encoders.packing import first_fit_decreasing, pack, pack_in_few_shapes
 
 # --- masking ----------------------------------------------------------------------------------------------------------
 
@@ -184,3 +184,26 @@ def test_packed_and_padded_hold_the_same(dataset, tiny_tokenizer):
     assert sentences_of(packed) == sentences_of(padded)
     assert len(padded["input_ids"]) == 16 > len(packed["input_ids"])
     assert packed["input_ids"].numel() < padded["input_ids"].numel()
+
+
+def test_few_shapes_hold_the_same(dataset, tiny_tokenizer, tiny_model):
+    packed, few = (
+        Batches(dataset, tiny_tokenizer, batch_size=24, max_length=64, seed=3, few_shapes=few) for few in (False, True)
+    )
+    assert len({batch["input_ids"].shape for batch in map(packed.__getitem__, range(30))}) > 8
+    shapes = {(*few[step]["input_ids"].shape, len(few[step]["mlm_positions"])) for step in range(30)}
+    assert len(shapes) <= 8 and {width for _, width, _ in shapes} == {64}
+    one, other = packed[5], few[5]
+    assert sentences_of(one) == sentences_of(other)
+    assert (other["mlm_labels"].flatten()[other["mlm_positions"]] != -100).sum() == len(one["mlm_positions"])
+    with torch.no_grad():
+        ours, theirs = (tiny_model(**batch).named_scalars() for batch in (other, one))
+    assert {name: pytest.approx(value.item(), rel=1e-5) for name, value in theirs.items()} == {
+        name: value.item() for name, value in ours.items()
+    }
+
+
+@pytest.mark.parametrize(("number", "rounded"), [(1, 1), (7, 7), (15, 15), (16, 16), (17, 18), (33, 36), (121, 128)])
+def test_rows_are_rounded_up(number, rounded):
+    rows = pack_in_few_shapes([10] * number, 10)
+    assert len(rows) == rounded and sorted(item for row in rows for item in row) == [*range(number)]

@@ -13,7 +13,7 @@ from common.hub import check_repository
 # the heads learn before the encoder does, and the encoder moves little.
 MINILM = {
     "learning_rate": 2e-3,
-    "encoder_learning_rate": 5e-5,
+    "encoder_learning_rate": 1e-5,
     "warmup_steps": 200,
     "lr_schedule": "wsd",
     "frozen_steps": 300,
@@ -54,7 +54,7 @@ class Recipe:
     mlm_probability: Share = flag(0.15, "share of the tokens that are selected for masked language modelling")
     max_length: Length = flag(128, "longest sentence in tokens")
     learning_rate: LearningRate = flag(1e-4, "peak rate of what is new (2e-3 for minilm)")
-    encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder (5e-5 for minilm)")
+    encoder_learning_rate: LearningRate = flag(1e-5, "peak rate of the encoder")
     warmup_steps: CountOrZero = flag(300, "steps over which the rates rise (200 for minilm)")
     lr_schedule: Literal["linear", "wsd"] = flag(
         "linear", "warm-up and linear decay, or warm-up, stable, decay (for minilm)"
