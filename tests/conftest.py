@@ -4,6 +4,8 @@ import os
 import string
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core for each process
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import datasets
 import pytest
@@ -85,6 +87,21 @@ def tiny_model(tiny_encoder):
     return model.eval()
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_encoder, sentences):
+    """Pre-training runs of a file of tests, each in a process of its own."""
+    from run_cases import Runs  # it imports pretrain, which few tests need
+
+    return Runs(tmp_path_factory.mktemp("runs"), tiny_encoder, sentences)
+
+
+@pytest.fixture(scope="module")
+def untouched(runs):
+    """The result of a run that nothing happened to."""
+    runs.complete("untouched")
+    return runs.result("untouched")
+
+
 @pytest.fixture(scope="session")
 def sentences():
     """Eight sentences of 4 to 24 tokens that the tiny tokenizer knows the words of."""
@@ -120,3 +137,14 @@ def published(tiny_model, tmp_path):
 def earlier(tiny_model, tmp_path):
     """The same model as this project wrote it at first."""
     return write_earlier(tiny_model, tmp_path / "earlier")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a corpus; returns its path."""
+
+    def write(content: bytes, name: str = "corpus.txt") -> str:
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return write

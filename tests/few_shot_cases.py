@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from evaluations.few_shot import run as run_episodes
+
 TRAIN_TYPES = ("art-music", "person-actor")
 TEST_TYPES = ("location-GPE", "location-other", "organization-company", "organization-other", "organization-religion")
 PLAIN = [f"word{i}" for i in range(60)]
@@ -78,3 +80,17 @@ def two_columns(path: Path, part: dict) -> None:
     path.write_text(
         "\n\n".join("\n".join(f"{word}\t{label}" for word, label in zip(*pair, strict=True)) for pair in pairs) + "\n"
     )
+
+
+def flags(folder: Path, *more: str) -> list[str]:
+    """Flags of a run NAME `tiny` on the data and the encoder in the folder."""
+    common = ["--type", "intra", "--way", "5", "--shot", "1", "--device", "cpu", "--batch_size", "8"]
+    paths = ["--data", f"{folder}/data", "--model", f"{folder}/encoder", "--output", f"{folder}/out"]
+    return [*common, *paths, "--name", "tiny", *more]
+
+
+def run(folder: Path, *more: str, name: str = "5-1") -> list[dict]:
+    """Run the episodes; returns the lines without their times."""
+    run_episodes.main(flags(folder, *more))
+    lines = (folder / "out" / "intra" / "tiny" / name / "episodes.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]

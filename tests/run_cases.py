@@ -78,6 +78,16 @@ def follow_files(folder: Path, record: Path, fatal: int | None = None) -> None:
     sys.addaudithook(hook)
 
 
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    file.write_bytes(content)
+
+
 class Runs:
     """Runs under one output directory, of one recipe."""
 

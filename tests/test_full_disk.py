@@ -12,24 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from run_cases import Runs, follow_files
+from run_cases import follow_files
 
 from common.errors import UserError
 from runs import MetricsLog, RunDirectory
 from training.checkpoints import damage, newest_intact, save_final, save_step
 from training.log import RunLog
 from training.optimisation import make_optimizer
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_encoder, sentences):
-    return Runs(tmp_path_factory.mktemp("runs"), tiny_encoder, sentences)
-
-
-@pytest.fixture(scope="module")
-def untouched(runs):
-    assert runs("untouched")[0] == 0
-    return runs.result("untouched")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import get_type_hints
 
 import psutil
 import pytest
-from run_cases import PATIENCE, Runs
+from run_cases import PATIENCE
 
 from common.errors import UserError
 from common.files import ROOT, write_atomically
@@ -30,19 +30,6 @@ from evaluations.supervised_ie.checkpoint import load_state
 from model import load_autoencoder
 from runs import RunDirectory, check_alive
 from training.checkpoints import damage, saved_steps
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_encoder, sentences):
-    return Runs(tmp_path_factory.mktemp("machines"), tiny_encoder, sentences)
-
-
-@pytest.fixture(scope="module")
-def untouched(runs):
-    """The result of a run that nothing happened to."""
-    runs.complete("untouched")
-    return runs.result("untouched")
-
 
 # --- processes that are killed ----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import data.bundled
 import data.sentences
 from common.errors import UserError
 from common.files import sha256_of
-from data.bundled import LEE, bundled_corpus, gensim_file
+from data.bundled import LEE, gensim_file
 from data.prepare import INVISIBLE, SeenSentences, clean, main, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -423,32 +423,6 @@ def test_punkt_learns_from_the_beginning_only(monkeypatch, tmp_path):
     assert len(lines) == 1000
     assert 2000 <= sum(map(len, read)) <= 3000
     assert max(map(len, read)) <= 600
-
-
-def test_lee_news(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(data.bundled, "HERE", tmp_path)
-    path = bundled_corpus("lee_news")
-    assert path == tmp_path / "lee_news.txt"
-    assert capsys.readouterr().out.count("\n") == 1
-    lines = sentences_of(path)
-    assert 2550 <= len(lines) <= 2650
-    assert 20 <= sum(len(line.split()) for line in lines) / len(lines) <= 25
-    assert sum(line[-1] in ".!?\"')" for line in lines) / len(lines) > 0.99
-    assert bundled_corpus("lee_news") == path
-    assert capsys.readouterr().out == ""
-    with pytest.raises(UserError, match="no bundled corpus `nothing`; there are lee_news, wiki_sample"):
-        bundled_corpus("nothing")
-
-
-@pytest.mark.slow
-def test_wiki_sample_is_prose_without_markup(monkeypatch, tmp_path):
-    monkeypatch.setattr(data.sentences, "LEARN_FROM", 1_000_000)  # three times as fast
-    monkeypatch.setattr(data.bundled, "HERE", tmp_path)
-    lines = sentences_of(bundled_corpus("wiki_sample"))
-    assert 17_000 <= len(lines) <= 17_600
-    assert 20 <= sum(len(line.split()) for line in lines) / len(lines) <= 25
-    for markup in ("[", "]", "{", "}", "|", "<", ">", "''", "==", "http", "&nbsp", "()", "( ", " ,", "File:"):
-        assert not [line for line in lines if markup in line]
 
 
 @pytest.mark.slow

@@ -9,17 +9,11 @@ from functools import partial
 import pytest
 from accelerate import tracking
 from accelerate.utils import LoggerType
-from run_cases import Runs
 
 from common.errors import UserError
 from training.log import TRACKED, pick_trackers
 
 LOGGED = [0, 3, 6, 7, 9, 12, 14, 15, 18, 21, 21, 24, 24]  # steps, with logging_steps 3 and eval_steps 7
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_encoder, sentences):
-    return Runs(tmp_path_factory.mktemp("runs"), tiny_encoder, sentences)
 
 
 def variables(**values):

@@ -14,7 +14,6 @@ import psutil
 import pytest
 import torch
 from accelerate import Accelerator
-from run_cases import Runs
 from transformers import BertForMaskedLM, BertTokenizerFast
 
 import pretrain
@@ -26,11 +25,6 @@ from training.checkpoints import newest_intact
 from training.watch import CollapseWatch, StopSignal
 
 LONG = 20  # tokens of the sentences that a damaged encoder cannot stand
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_encoder, sentences):
-    return Runs(tmp_path_factory.mktemp("runs"), tiny_encoder, sentences)
 
 
 @pytest.fixture

