@@ -150,7 +150,7 @@ def train(recipe: Recipe) -> None:
     accumulation = recipe.gradient_accumulation_steps
     batches = Batches(
         training, tokenizer, recipe.batch_size, recipe.max_length, recipe.seed, rank, world_size,
-        mlm_probability=recipe.mlm_probability, few_shapes=device.type == "cuda",
+        mlm_probability=recipe.mlm_probability, packing="few_shapes" if device.type == "cuda" else "tight",
     )  # fmt: skip
     loader = batch_loader(batches, start * accumulation, recipe.max_steps * accumulation, device, recipe.num_workers)
     log = RunLog(recipe.directory, accelerator, resumed_after=start)

@@ -99,8 +99,8 @@ def packed_against_padded(encoder: str, device: torch.device, dtype: torch.dtype
     corpus, _ = load_corpus("lee_news", tokenizer, 64)
     model: nn.Module = SparseLTForPreTraining.from_encoder(encoder).to(device).eval()  # pyright: ignore[reportArgumentType]
     losses, gradients = [], []
-    for packed in (True, False):
-        batch = Batches(corpus, tokenizer, 16, 64, seed=0, packed=packed)[0]
+    for packing in ("tight", "none"):
+        batch = Batches(corpus, tokenizer, 16, 64, seed=0, packing=packing)[0]
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             found = model(**{name: tensor.to(device) for name, tensor in batch.items()}).losses
             torch.stack([*found.values()]).sum().backward()

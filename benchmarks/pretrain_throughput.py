@@ -120,8 +120,8 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
     if recipe.compile and form == "packed":
         model.compile(dynamic=True)
     warmup = 10 if on_gpu else 2
-    packed = form == "packed"
-    batches = Batches(corpus, tokenizer, recipe.batch_size, 128, 0, packed=packed, few_shapes=packed and on_gpu)
+    packing = "none" if form == "plain" else "few_shapes" if on_gpu else "tight"
+    batches = Batches(corpus, tokenizer, recipe.batch_size, 128, 0, packing=packing)
     tokens, places, started, tau = 0, 0, 0.0, torch.full((), TAU, device=device)
     for number, batch in enumerate(batch_loader(batches, steps.start - warmup, steps.stop, device, None), -warmup):
         if number >= 0:

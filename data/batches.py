@@ -2,7 +2,7 @@
 
 import math
 import signal
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -49,8 +49,8 @@ class Batches(torch.utils.data.Dataset):
         seed: of the order and the masking.
         mlm_probability: see `mask_tokens`.
         rank, world_size: this process takes the sentences rank, rank + world_size, ... of each batch.
-        packed: several sentences a row (see `pack`) or one, padded to the longest.
-        few_shapes: packed into rows of `max_length`, in batches of few different shapes, as GPUs want them.
+        packing: how sentences share rows: `tight` (see `pack`); `few_shapes`, rows of `max_length` in batches of few
+            different shapes, as GPUs want them; `none`, a row each, padded to the longest.
     """
 
     def __init__(
@@ -62,13 +62,12 @@ class Batches(torch.utils.data.Dataset):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        packed: bool = True,
+        packing: Literal["tight", "few_shapes", "none"] = "tight",
         mlm_probability: float = 0.15,
-        few_shapes: bool = False,
     ):
-        self.dataset, self.tokenizer, self.max_length, self.packed = dataset, tokenizer, max_length, packed
+        self.dataset, self.tokenizer, self.max_length, self.packing = dataset, tokenizer, max_length, packing
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        self.mlm_probability, self.few_shapes = mlm_probability, few_shapes
+        self.mlm_probability = mlm_probability
         self._epoch: int | None = None
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -87,7 +86,7 @@ class Batches(torch.utils.data.Dataset):
 
         Returns:
             input_ids, masked_input_ids, attention_mask (numbers the sentences of a row from 1, 0 at padding) and
-            mlm_labels, all (R, W) int64; mlm_positions (K,), where in the flattened batch labels are. With `few_shapes`
+            mlm_labels, all (R, W) int64; mlm_positions (K,), where in the flattened batch labels are. With few shapes
             0, the first [CLS], which has no label, fills these up to a multiple of a quarter of the batch.
         """
         slots = range(self.batch_size)[self.rank :: self.world_size]
@@ -101,14 +100,18 @@ class Batches(torch.utils.data.Dataset):
             strict=True,
         )
         lengths = [len(ids) for ids in sentences]
-        pad, width = cast(int, self.tokenizer.pad_token_id), self.max_length if self.few_shapes else 0
-        if self.few_shapes:
-            layout = pack_in_few_shapes(lengths, width)
-        else:
-            layout = pack(lengths, self.max_length) if self.packed else [[i] for i in range(len(sentences))]
+        pad, width = cast(int, self.tokenizer.pad_token_id), 0
+        match self.packing:
+            case "tight":
+                layout = pack(lengths, self.max_length)
+            case "few_shapes":
+                width = self.max_length
+                layout = pack_in_few_shapes(lengths, width)
+            case "none":
+                layout = [[i] for i in range(len(sentences))]
         mlm_labels = collate(labels, layout, IGNORED, width)
         mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)
-        if self.few_shapes:
+        if self.packing == "few_shapes":
             mlm_positions = F.pad(mlm_positions, (0, -len(mlm_positions) % math.ceil(mlm_labels.numel() / 4)))
         return {
             "input_ids": collate(sentences, layout, pad, width),

@@ -93,7 +93,7 @@ def mlm_metrics(
     Raises:
         UserError: no token was selected, as in text of which the tokenizer knows nothing.
     """
-    batches = Batches(sentences, tokenizer, 1, tokenizer.model_max_length, seed=0, packed=False)
+    batches = Batches(sentences, tokenizer, 1, tokenizer.model_max_length, seed=0, packing="none")
     rows = [batches[number] for number in range(len(sentences))]
     labels = torch.cat([row["mlm_labels"].flatten()[row["mlm_positions"]] for row in rows])  # (K,)
     if not len(labels):

@@ -148,12 +148,12 @@ def test_batches_are_a_function_of_the_step(dataset, tiny_tokenizer):
     assert sentences_of(batches(seed=4)[0]) != sentences_of(forwards[0])
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("packing", ["tight", "few_shapes", "none"])
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_processes_share_the_batch_of_one(dataset, tiny_tokenizer, packed, world_size):
+def test_processes_share_the_batch_of_one(dataset, tiny_tokenizer, packing, world_size):
     alone = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3)
     ranks = [
-        Batches(dataset, tiny_tokenizer, 16, 64, seed=3, rank=rank, world_size=world_size, packed=packed)
+        Batches(dataset, tiny_tokenizer, 16, 64, seed=3, rank=rank, world_size=world_size, packing=packing)
         for rank in range(world_size)
     ]
     for step in range(8):
@@ -180,7 +180,7 @@ def test_a_sentence_is_masked_anew_each_time(dataset, tiny_tokenizer):
 
 def test_packed_and_padded_hold_the_same(dataset, tiny_tokenizer):
     packed = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3)[5]
-    padded = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3, packed=False)[5]
+    padded = Batches(dataset, tiny_tokenizer, batch_size=16, max_length=64, seed=3, packing="none")[5]
     assert sentences_of(packed) == sentences_of(padded)
     assert len(padded["input_ids"]) == 16 > len(packed["input_ids"])
     assert packed["input_ids"].numel() < padded["input_ids"].numel()
@@ -188,7 +188,8 @@ def test_packed_and_padded_hold_the_same(dataset, tiny_tokenizer):
 
 def test_few_shapes_hold_the_same(dataset, tiny_tokenizer, tiny_model):
     packed, few = (
-        Batches(dataset, tiny_tokenizer, batch_size=24, max_length=64, seed=3, few_shapes=few) for few in (False, True)
+        Batches(dataset, tiny_tokenizer, batch_size=24, max_length=64, seed=3, packing=packing)
+        for packing in ("tight", "few_shapes")
     )
     assert len({batch["input_ids"].shape for batch in map(packed.__getitem__, range(30))}) > 8
     shapes = {(*few[step]["input_ids"].shape, len(few[step]["mlm_positions"])) for step in range(30)}

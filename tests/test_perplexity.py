@@ -30,7 +30,7 @@ def brute_force(encoder, tokenizer, sentences) -> tuple[int, float, float]:
     """Selected tokens, mean loss and accuracy, of one unpadded sentence after the other."""
     model = BertForMaskedLM.from_pretrained(encoder).eval()
     tokens, loss, right = 0, 0.0, 0
-    batches = Batches(sentences, tokenizer, 1, 64, seed=0, packed=False)
+    batches = Batches(sentences, tokenizer, 1, 64, seed=0, packing="none")
     for number in range(len(sentences)):
         batch = batches[number]
         labels = batch["mlm_labels"]
