@@ -60,14 +60,14 @@ def main(argv: list[str]) -> None:
     tagger = FewShotTagger.from_run(folder, recipe.method, recipe.device, **flags)
     words = tagger.fit(examples.sentences).method.words
     if words.cut:
-        note(f"{recipe.support}: {words.cut:,} words beyond {words.max_length} word pieces of a sentence are not read")
+        note(f"{recipe.support}: {words.cut:,} words beyond {tagger.method.limit} of a sentence are not read")
     found = []
     for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, progress=True), 1):
         found.append(entities)
         for entity in entities:
             tqdm.write(line_of(number, entity, recipe.json))  # above the progress bar
     if long := [number for number, words_beyond in enumerate(tagger.beyond, 1) if words_beyond]:
-        number = f"{tagger.beyond[long[0] - 1]:,} words beyond {words.max_length} word pieces"
+        number = f"{tagger.beyond[long[0] - 1]:,} words beyond {tagger.method.limit}"
         note(f"{recipe.input}, line {long[0]}: {number} are not tagged ({len(long):,} such lines)")
     total = sum(map(len, found))
     print(f"{total:,} entities in {sum(map(bool, found)):,} of {len(found):,} sentences", file=sys.stderr)

@@ -213,6 +213,7 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
         f"(95% interval {scores['interval'][0]:.2f} to {scores['interval'][1]:.2f}), "
         f"{summary['seconds'] / len(records):.2f} s and {summary['steps'] / len(records):.1f} steps per episode"
         + "".join(f", {name} accuracy {accuracy:.2f}" for name, accuracy in accuracies(records).items())
+        + f"; {summary['cut_words']:,} words beyond what is read of a sentence" * bool(summary["cut_words"])
     )
 
 

@@ -131,6 +131,39 @@ def test_proml_leaves_out_what_the_encoder_cannot_read_with_the_prompts(method):
     assert len(outcome.labels[0]) == 124 and set(outcome.labels[0][122:]) == {"O"}
 
 
+def test_proml_counts_the_words_that_the_prompts_push_out(method):
+    """Those of the support set once, however many batches of the query are tagged."""
+    model = method("proml")
+    long = Sentence(["word1", "locationgpe0"] * 62, ["O", "location-GPE"] * 62)  # 124 words, 128 positions
+    model.fit([long], LABELS)
+    marked = 126 // 8 * 2 + 2  # word1 [ locationgpe0 | geographical social political ]: 8 pieces for 2 words
+    assert model.words.cut == 124 - marked
+    for number in (1, 2):
+        assert len(model.tag([long.words])[0]) == 122  # behind four words of the prefix
+        assert model.words.cut == 124 - marked + 2 * number
+
+
+def test_proml_refuses_names_that_leave_no_room(method, tmp_path):
+    (tmp_path / "names.tsv").write_text("location-GPE\t" + "word1 " * 130)
+    model = method("proml", "--label_names", str(tmp_path / "names.tsv"))
+    with pytest.raises(UserError, match="131 words with the commas, fill the 128 word pieces"):
+        model.fit(EPISODE.support[:1], LABELS)
+
+
+@pytest.mark.parametrize("name", ["proml", "readout"])
+@pytest.mark.parametrize("labels", [["O", "O"], ["thing", "O"], ["thing", "thing"]])
+def test_source_sentences_from_which_nothing_can_be_learnt_are_refused(encoder_folder, name, labels):
+    """Not one episode can be drawn, or the probe has words of one kind alone."""
+    recipe = parse_recipe(["--type", "intra", "--name", "test", "--method", name], "")
+    model = METHODS[name](*load_encoder(str(encoder_folder)), recipe)
+    sentences = [Sentence(["word1", "word2"], labels)]
+    if name == "readout" and len(set(labels)) == 2:
+        model.train_on_source(sentences, ["O", "thing"])
+        return
+    with pytest.raises(UserError, match=r"source training has too few entities|no probe can be trained"):
+        model.train_on_source(sentences, ["O", "thing"])
+
+
 def test_tadner_types_by_hand(method):
     """Names and examples add up; what is less similar to its type's name than the threshold has no type."""
     model = method("tadner")

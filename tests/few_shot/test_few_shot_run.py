@@ -177,6 +177,14 @@ def test_max_length_beyond_the_encoder_is_refused(place):
         train.main(flags(place, "--name", "long", "--max_length", "129"))
 
 
+def test_words_beyond_what_is_read_are_said(place, capsys):
+    for limit, said in (("128", False), ("6", True)):
+        short = flags(place, "--name", f"limit{limit}", "--max_length", limit, "--epochs", "0")
+        train.main(short)
+        run_episodes.main(short)
+        assert ("words beyond what is read of a sentence" in capsys.readouterr().out) == said
+
+
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "container"])
 def test_every_method_goes_on_where_it_was_killed_and_shares_its_episodes(place, name):
     """The same lines whole, after a kill in the middle, and from two shares, of which the first process died."""

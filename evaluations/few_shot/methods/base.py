@@ -83,6 +83,11 @@ class Method(nn.Module, ABC):
     def device(self) -> torch.device:
         return self.encoder.device
 
+    @property
+    def limit(self) -> str:
+        """How much of a sentence is read, in words."""
+        return f"{self.words.max_length} word pieces"
+
     def pack(self, sentences: Sequence[Encoded]) -> PackedSentences:
         """Sentences in rows of at most `max_length` word pieces, or as many as the longest has."""
         width = max(self.recipe.max_length, *(len(sentence.ids) for sentence in sentences))

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from common.errors import UserError
 from common.flags import Count, LearningRate, Share, flag
 from encoders import Encoded, WordPieces, max_positions
 from encoders.cpu import Dropout
@@ -93,6 +94,15 @@ def neighbour_distances(query: Tensor, support: Tensor, labels: Tensor, number: 
     return result
 
 
+class Prompted(NamedTuple):
+    """Support sentences behind the option prefix and in the label-aware prompt, and the labels of the words that are
+    read in both, one sentence after another."""
+
+    behind: list[Encoded]
+    marked: list[Encoded]
+    labels: list[str]
+
+
 class ProML(ReadsNames):
     """A support token's state is `rho` of its state behind the option prefix and the rest of its state in the
     label-aware prompt; a query token has the former alone. The prompts do not count among the `max_length` pieces.
@@ -100,8 +110,9 @@ class ProML(ReadsNames):
 
     RECIPE, SOURCE = ProMLRecipe, "proml"
     recipe: ProMLRecipe
-    support: Sequence[Sentence]
+    support: Prompted
     labels: list[str]
+    types: list[str]  # of the support set
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: ProMLRecipe):
         super().__init__(encoder, tokenizer, recipe)
@@ -109,6 +120,10 @@ class ProML(ReadsNames):
         self.dropout = Dropout(recipe.dropout)
         self.heads = GaussianHeads(encoder.config.hidden_size, recipe.embedding_dimension)
         self.prompted = WordPieces(tokenizer, max_positions(encoder.config))
+
+    @property
+    def limit(self) -> str:
+        return f"{super().limit}, or {self.prompted.max_length} with the prompts,"
 
     def read(
         self, support: Sequence[Sentence], query: Sequence[Sequence[str]], types: Sequence[str]
@@ -119,26 +134,52 @@ class ProML(ReadsNames):
         Args:
             types: in the order of the option prefix.
         """
+        return self.states(self.prompt(support, types), query, types)
+
+    def prompt(self, support: Sequence[Sentence], types: Sequence[str]) -> Prompted:
+        """The support set in both prompts."""
         names = self.names(types)
+        prefix, prompted = option_prefix([names[kind] for kind in types]), Prompted([], [], [])
+        for words, labels in support:
+            kept = self.kept(words)
+            behind, marked = self.behind(prefix, kept), self.marked(Sentence(kept, labels), names)
+            length = min(len(behind.first), len(marked.first))  # a token needs both states
+            self.words.cut += len(kept) - length
+            prompted.behind.append(Encoded(behind.ids, behind.first[:length]))
+            prompted.marked.append(Encoded(marked.ids, marked.first[:length]))
+            prompted.labels.extend(labels[:length])
+        return prompted
+
+    def states(
+        self, support: Prompted, query: Sequence[Sequence[str]], types: Sequence[str]
+    ) -> tuple[Tensor, list[str], Tensor, list[int]]:
+        """As `read`, of a support set in its prompts."""
+        names, kept = self.names(types), [self.kept(words) for words in query]
         prefix = option_prefix([names[kind] for kind in types])
-        cut = [list(words[: len(self.words.encode(words).first)]) for words in [*(s.words for s in support), *query]]
-        with_prefix = [self.behind(prefix, words) for words in cut]
-        marked = [self.marked(Sentence(words, s.labels), names) for words, s in zip(cut, support, strict=False)]
-        lengths = [len(sentence.first) for sentence in with_prefix]
-        for i, sentence in enumerate(marked):  # a token needs both states
-            lengths[i] = min(lengths[i], len(sentence.first))
-        read = [
-            Encoded(sentence.ids, sentence.first[:length])
-            for sentence, length in zip([*with_prefix, *marked], [*lengths, *lengths[: len(support)]], strict=True)
-        ]
-        tokens = sum(lengths[: len(support)])
-        behind, asked, inside = self.hidden(self.pack(read)).tensor_split([tokens, sum(lengths)])
-        states = self.recipe.rho * behind + (1 - self.recipe.rho) * inside  # (m, D)
-        known = [label for s, length in zip(support, lengths, strict=False) for label in s.labels[:length]]
-        return states, known, asked, lengths[len(support) :]
+        asked = [self.behind(prefix, words) for words in kept]
+        lengths = [len(sentence.first) for sentence in asked]
+        self.words.cut += sum(map(len, kept)) - sum(lengths)
+        m, n = len(support.labels), sum(lengths)
+        states = self.hidden(self.pack([*support.behind, *asked, *support.marked]))
+        behind, queried, inside = states.tensor_split([m, m + n])  # (m, D), (n, D), (m, D)
+        return self.recipe.rho * behind + (1 - self.recipe.rho) * inside, support.labels, queried, lengths
+
+    def kept(self, words: Sequence[str]) -> list[str]:
+        """The words up to `max_length` pieces."""
+        return list(words[: len(self.words.encode(words).first)])
 
     def behind(self, prefix: list[str], words: list[str]) -> Encoded:
+        """A sentence behind the option prefix.
+
+        Raises:
+            UserError: the prefix leaves no room for it.
+        """
         encoded = self.prompted.encode([*prefix, *words])
+        if words and len(encoded.first) <= len(prefix):
+            raise UserError(
+                f"the label names, {len(prefix)} words with the commas, fill the {self.prompted.max_length} word "
+                "pieces that the encoder reads at once, and leave no room for a sentence; --label_names shortens them"
+            )
         return Encoded(encoded.ids, encoded.first[len(prefix) :])
 
     def marked(self, sentence: Sentence, names: dict[str, list[str]]) -> Encoded:
@@ -150,7 +191,7 @@ class ProML(ReadsNames):
         """A step for each of so many episodes as have, for each epoch, as many sentences as there are."""
         rng = random.Random(self.recipe.seed)
         source, shot = "source training", self.recipe.train_shot
-        way = min(self.recipe.train_way, len(Sampler(sentences, 1, shot, source).types))
+        way = max(1, min(self.recipe.train_way, len(Sampler(sentences, 1, shot, source).types)))
         sampler = Sampler(sentences, way, shot, source)
         episodes, left = list[tuple[list[int], list[int]]](), self.recipe.epochs * len(sentences)
         while left > 0:
@@ -172,14 +213,14 @@ class ProML(ReadsNames):
         self.train_in_steps(episodes, loss, optimizer)
 
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
-        self.support, self.labels = support, labels
+        there = {label for sentence in support for label in sentence.labels} - {"O"}
+        self.labels, self.types = labels, [label for label in labels if label in there]
+        self.support = self.prompt(support, self.types)
         return []
 
     @torch.no_grad()
     def tag(self, query: Sequence[Sequence[str]]) -> list[list[str]]:
-        there = {label for sentence in self.support for label in sentence.labels} - {"O"}
-        types = [label for label in self.labels if label in there]
-        states, known, asked, lengths = self.read(self.support, query, types)
+        states, known, asked, lengths = self.states(self.support, query, self.types)
         numbers = torch.tensor([self.labels.index(label) for label in known], device=self.device)
         distances = neighbour_distances(asked, states, numbers, len(self.labels), self.recipe.shot)
         self.probabilities = (-distances).softmax(1).split(lengths)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from common.errors import UserError
 from common.flags import Count, Positive, flag
 from encoders import Encoded, token_states
 from evaluations.few_shot.data import Sentence
@@ -55,7 +56,11 @@ class Readout(Method):
 
     @torch.no_grad()
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
-        """Fit the probe to frozen states by logistic regression."""
+        """Fit the probe to frozen states by logistic regression.
+
+        Raises:
+            UserError: the words are all inside entities, or all outside.
+        """
         self.eval()
         chosen = torch.randperm(len(sentences))[: self.recipe.probe_sentences].tolist()
         encoded = [self.words.encode(sentences[i].words) for i in chosen]
@@ -64,6 +69,11 @@ class Readout(Method):
             for i, sentence in zip(chosen, encoded, strict=True)
             for label in sentences[i].labels[: len(sentence.first)]
         ]
+        if len(set(inside)) < 2:
+            lacking = "outside entities" if any(inside) else "in an entity"
+            raise UserError(
+                f"none of the words of {len(chosen):,} source sentences is {lacking}, so no probe can be trained"
+            )
         states = F.normalize(token_states(self.encoder, encoded, self.recipe.batch_size, "source states"), dim=1)
         fitted = LogisticRegression(C=self.recipe.inverse_penalty, max_iter=1000).fit(states.numpy(), inside)
         self.probe.weight.copy_(torch.from_numpy(fitted.coef_))
