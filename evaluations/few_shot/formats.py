@@ -1,7 +1,9 @@
 """Labelled sentences in the formats that people have: CoNLL columns, JSON lines with character spans, data sets."""
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import category
@@ -9,7 +11,7 @@ from unicodedata import category
 from common.errors import UserError
 from common.text import RECORD_ENDS, read_lines
 from data.sentences import UNSPACED
-from evaluations.few_shot.data import Sentence, bio_types, by_type, check_labels
+from evaluations.few_shot.data import PREFIX, Sentence, bio_types, by_type, check_labels
 from evaluations.few_shot.hub import clean, tagged_sentences
 
 JSON = (".json", ".jsonl", ".ndjson")
@@ -41,9 +43,11 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
     """
     path = Path(source)
     if path.is_file():
-        lines = (line.lstrip() for line in read_lines(path, RECORD_ENDS))
-        is_json = any(suffix in JSON for suffix in path.suffixes) or next(filter(None, lines), "").startswith("{")
+        lines = (line for line in read_lines(path, RECORD_ENDS) if line.strip())
+        is_json = named_json(path) or looks_like_json(next(lines, ""))
         examples = read_json(path) if is_json else read_conll(path)
+    elif path.exists() and not path.is_dir():
+        raise UserError(f"{source} is no file: examples are read more than once, and cannot be piped in")
     else:
         if not path.is_dir() and (path.suffix in (".txt", ".conll", ".bio", ".iob", *JSON) or path.is_absolute()):
             raise UserError(f"{source} does not exist")
@@ -55,11 +59,34 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
     return examples
 
 
+def named_json(path: Path) -> bool:
+    """Whether a file's name says that it holds JSON."""
+    return any(suffix.lower() in JSON for suffix in path.suffixes)
+
+
+def looks_like_json(line: str) -> bool:
+    """Whether a line begins like an object of JSON; a word `{` in a column is none."""
+    return re.match(r'\s*\{\s*"', line) is not None
+
+
 def plain(examples: Examples, places: list[str]) -> Examples:
-    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out."""
+    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out.
+
+    Raises:
+        UserError: a label is blank, or holds what cannot be printed.
+    """
+    for sentence, place in zip(examples.sentences, places, strict=True):
+        for label in sentence.labels:
+            if not label.isprintable() or not label.strip():
+                raise UserError(f"{place}: {label!r} cannot be a label")
     labels = {label for sentence in examples.sentences for label in sentence.labels} - {"O"}
     types = bio_types(labels)
     sentences = by_type(examples.sentences, "convert", str)
+    if not types and any(label.startswith("B-") for label in labels):
+        other = min(label for label in labels if not PREFIX.fullmatch(label))
+        what = f"sentences with labels `B-...`, which are types of their own because `{other}` has no such prefix,"
+        having = [any(label.startswith("B-") for label in sentence.labels) for sentence in examples.sentences]
+        examples.notes[what] = list(compress(places, having))
     for before, after, place in zip(examples.sentences, sentences, places, strict=True):
         for i in range(1, len(after.labels)):
             if after.labels[i] in types and after.labels[i] == after.labels[i - 1] and before.labels[i][0] in "BSU":
@@ -71,22 +98,26 @@ def plain(examples: Examples, places: list[str]) -> Examples:
 def read_conll(path: Path) -> Examples:
     """The sentences of a file with 2 to 5 columns, the word first and its label last, split at blank lines.
 
-    Lines -DOCSTART- and comments before a sentence are left out.
+    Lines -DOCSTART- and comments (`# ` before a sentence) are left out.
 
     Raises:
-        UserError: the file cannot be read, a line has more columns or fewer, or another number than the first;
-            of `check_labels`.
+        UserError: the file cannot be read, a line has more columns or fewer, or another number than the first, or the
+            first column numbers the words; of `check_labels`.
     """
+    lines = [(number, line.rstrip()) for number, line in enumerate(read_lines(path, RECORD_ENDS), 1)]
+    split = [columns_of(line) for _, line in lines if line and not line.startswith(("# ", DOCSTART))]
+    usual, known = len(split[0]) if split else 0, {columns[-1] for columns in split} | {"O"}
+    tabs = any("\t" in line for _, line in lines)
     numbered, notes = [], dict[str, list[str]]()
     begin, sentence, width = 1, Sentence([], []), 0
-    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
-        line, where = line.rstrip(), f"{path}, line {number}"
-        columns = line.split("\t") if "\t" in line else [column for column in line.split(" ") if column]
+    for number, line in lines:
+        columns, where = columns_of(line), f"{path}, line {number}"
         aside = ""
         if columns and columns[0] == DOCSTART:
             aside = f"{DOCSTART} lines left out"
-        elif line.startswith("# ") and not sentence.words and len(columns) != width and columns[-1] != "O":
-            aside = "comments left out"
+        elif line.startswith("# ") and not sentence.words:  # unless it is a line as the others are
+            is_word = len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
+            aside = "" if is_word else "comments left out"
         if aside or not columns:
             if aside:
                 notes.setdefault(aside, []).append(where)
@@ -94,7 +125,9 @@ def read_conll(path: Path) -> Examples:
                 numbered.append((begin, sentence))
             begin, sentence = number + 1, Sentence([], [])
             continue
-        if len(columns) not in COLUMNS or not columns[0]:
+        if not columns[0]:
+            raise UserError(f"{where}: the first column, which must hold the word, is empty")
+        if len(columns) not in COLUMNS:
             raise UserError(
                 f"{where}: {len(columns)} columns; there must be 2 to 5, the word first and its label last, "
                 "with tabs or spaces between them"
@@ -105,8 +138,17 @@ def read_conll(path: Path) -> Examples:
         sentence.labels.append(columns[-1])
     if sentence.words:
         numbered.append((begin, sentence))
+    if width > 2 and all(s.words == [str(i) for i in range(1, len(s.words) + 1)] for _, s in numbered):
+        raise UserError(f"{path}, line {numbered[0][0]}: the first column numbers the words; it must hold them")
     check_labels(path, numbered)
     return plain(Examples([s for _, s in numbered], notes), [f"{path}, line {line}" for line, _ in numbered])
+
+
+def columns_of(line: str) -> list[str]:
+    """The columns of a line, between tabs if it has one, else between spaces; a word may be a space of another kind."""
+    if "\t" in line:
+        return [column.strip() or column.strip(" ") for column in line.split("\t")]
+    return [column for column in line.split(" ") if column]
 
 
 def read_json(path: Path) -> Examples:
@@ -132,9 +174,9 @@ def read_json(path: Path) -> Examples:
             if len(tokens) != len(tags):
                 raise UserError(f"{where}: {len(tokens)} tokens and {len(tags)} tags")
             check_text(" ".join([*tokens, *tags]), where)
-            sentence = clean(tokens, tags)
+            sentence = clean(tokens, [tag.strip() for tag in tags])
         else:
-            text, spans = record.get("text"), record.get("spans", record.get("entities"))
+            text, spans = record.get("text"), record.get("spans") or record.get("entities", record.get("spans"))
             if not isinstance(text, str) or not isinstance(spans, list):
                 raise UserError(f"{where}: no `text` with a list of `spans` or `entities`")
             check_text(text, where)

@@ -59,6 +59,47 @@ def test_every_format_holds_the_same_sentences(tmp_path, name):
     assert str(examples) == "2 sentences" + where.get(aside, "")
 
 
+@pytest.mark.parametrize("comment", ["# newdoc", "# id 2", "# text = Anne is at O"])
+@pytest.mark.parametrize("middle", ["\t", " ", "\tNNP\t", " NNP "])
+def test_comments_are_no_words_whatever_number_of_columns_they_seem_to_have(tmp_path, comment, middle):
+    path = tmp_path / "mine.conll"
+    parts = [f"{comment}\nAnne{middle}B-person\nleft{middle}O\n", f"{comment}\n#{middle}O\nRome{middle}B-city\n"]
+    path.write_text("\n".join(parts))
+    examples = read_examples(str(path))
+    words = [sentence.words for sentence in examples.sentences]
+    assert words == [["Anne", "left"], ["#", "Rome"]]
+    assert [sentence.labels for sentence in examples.sentences] == [["person", "O"], ["O", "city"]]
+    assert str(examples) == f"2 sentences; 2 comments left out (first: {path}, line 1)"
+    path.write_text("# title O\nAnne\tNNP\tB-person\nleft\tV\tO\n")  # three columns, but between spaces
+    assert read_examples(str(path)).sentences == [Sentence(["Anne", "left"], ["person", "O"])]
+
+
+def test_white_space_around_columns_and_tags_is_no_part_of_them(tmp_path):
+    (tmp_path / "mine.tsv").write_text("Anne \t B-person\nleft\t O \n\u00a0\tO\n")
+    (tmp_path / "mine.jsonl").write_text('{"tokens": ["Anne", "left"], "ner_tags": ["B-person ", "O "]}')
+    for name, words in (("mine.tsv", ["Anne", "left", "\u00a0"]), ("mine.jsonl", ["Anne", "left"])):
+        (sentence,) = read_examples(str(tmp_path / name)).sentences
+        assert sentence.words == words and sentence.labels == ["person", "O", "O"][: len(words)]
+
+
+def test_labels_of_bio_that_stay_types_are_noted(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("Anne B-person\nleft O\n\nRome city\n\nO O\n")
+    assert "1 sentences with labels `B-...`, which are types of their own because `city`" in str(
+        read_examples(str(path))
+    )
+
+
+def test_what_is_no_text_of_columns_or_json(tmp_path):
+    """A brace in a column is none of JSON, entities beside an empty list of spans count, no pipe can be read twice."""
+    (tmp_path / "code.txt").write_text("{ O\nAnne person\n")
+    (tmp_path / "both.jsonl").write_text('{"text": "Anne", "spans": [], "entities": [[0, 4, "person"]]}')
+    assert read_examples(str(tmp_path / "code.txt")).sentences[0].words == ["{", "Anne"]
+    assert read_examples(str(tmp_path / "both.jsonl")).sentences[0].labels == ["person"]
+    with pytest.raises(UserError, match=r"/dev/null is no file: .* cannot be piped in"):
+        read_examples("/dev/null")
+
+
 @pytest.mark.parametrize("tags", ["names", "strings"])
 def test_a_data_set_of_the_hub(tmp_path, tags):
     names = sorted({label for labels in BIO for label in labels})
@@ -130,7 +171,13 @@ BROKEN = {
     '{"text": "a\\u0000", "spans": []}': "line 1: holds a NUL",
     '{"tokens": ["a"], "ner_tags": ["O", "O"]}': "line 1: 1 tokens and 2 tags",
     '{"tokens": ["a"], "ner_tags": [0]}': "line 1: `tokens` and `ner_tags` must be lists of strings",
-    "{" * 100_000: "line 1: not a JSON object",
+    "{" * 100_000: "line 1: 1 columns",
+    '{"text":' * 100_000: "line 1: not a JSON object",
+    '{"tokens": ["a", "b"], "ner_tags": ["x\\ny", "O"]}': r"line 1: 'x\\ny' cannot be a label",
+    '{"tokens": ["a", "b"], "ner_tags": [" ", "O"]}': "line 1: '' cannot be a label",
+    "a x\u200b\nb O\n": r"line 1: 'x\\u200b' cannot be a label",
+    "\tO\n": "line 1: the first column, which must hold the word, is empty",
+    "1\tAnne\tB-x\n2\tleft\tO\n\n1\tRome\tB-x\n": "line 1: the first column numbers the words",
 }
 
 
