@@ -21,9 +21,10 @@ from tqdm import tqdm
 from common.errors import UserError, note, run
 from common.files import write_atomically
 from common.flags import Count, flag, parse
-from common.text import RECORD_ENDS, TEXT_ENDS, read_lines
-from evaluations.few_shot.formats import JSON, check_text, json_object, read_examples
+from common.text import RECORD_ENDS, read_lines
+from evaluations.few_shot.formats import check_text, json_object, looks_like_json, named_json, read_examples
 from evaluations.few_shot.methods import METHODS
+from evaluations.few_shot.methods.names import read_label_names
 from evaluations.few_shot.recipe import PLACE
 from evaluations.few_shot.tagger import Entity, FewShotTagger, spans_of
 from evaluations.pages import render
@@ -52,6 +53,9 @@ class Recipe:
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
+    if recipe.html and (recipe.html.is_dir() or not recipe.html.parent.is_dir()):
+        where = "is a directory" if recipe.html.is_dir() else "lies in a directory that does not exist"
+        raise UserError(f"--html {recipe.html} {where}")
     folder = find_run(recipe)
     examples = read_examples(recipe.support, recipe.split, recipe.tags)
     print(f"{recipe.support}: {examples}", file=sys.stderr)
@@ -59,6 +63,8 @@ def main(argv: list[str]) -> None:
     flags = {"label_names": recipe.label_names} if recipe.label_names else {}
     tagger = FewShotTagger.from_run(folder, recipe.method, recipe.device, **flags)
     words = tagger.fit(examples.sentences).method.words
+    if recipe.label_names and not read_label_names(recipe.label_names).keys() & set(tagger.labels):
+        note(f"{recipe.label_names} names no type of {recipe.support}: {', '.join(tagger.labels[1:])}")
     if words.cut:
         note(f"{recipe.support}: {words.cut:,} words beyond {tagger.method.limit} of a sentence are not read")
     found = []
@@ -105,9 +111,11 @@ def read_text(path: Path) -> list[str | list[str]]:
     Raises:
         UserError: naming the line: the file cannot be read, or a line of a file .jsonl is not as it must be.
     """
-    is_json = any(suffix in JSON for suffix in path.suffixes)
+    is_json = named_json(path)
     sentences: list[str | list[str]] = []
-    for number, line in enumerate(read_lines(path, RECORD_ENDS if is_json else TEXT_ENDS, longest=sys.maxsize), 1):
+    for number, line in enumerate(read_lines(path, RECORD_ENDS, longest=sys.maxsize), 1):
+        if not is_json and number == 1 and looks_like_json(line):
+            note(f"{path}, line 1: looks like JSON, but is tagged as text; JSON is read from a file .jsonl")
         if is_json and line.strip():
             where = f"{path}, line {number}"
             record = json_object(line, where)

@@ -112,6 +112,8 @@ class FewShotTagger:
         self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
     ) -> Iterator[list[Entity]]:
         """As `predict`, a batch at a time."""
+        if isinstance(sentences, str):  # a sequence of strings, too: of its characters
+            raise TypeError("sentences must be a list of texts, not one text")
         self.beyond = []
         with tqdm(total=len(sentences), desc="tagging", unit="sentence", disable=not progress) as bar:
             for begin in range(0, len(sentences), batch_size):
@@ -142,11 +144,12 @@ class FewShotTagger:
 
 
 def spans_of(sentence: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """A text, and where its words are; of words, the text with a space between them."""
+    """A text, and where its words are; of words, the text with a space between them. A blank word is none."""
     if isinstance(sentence, str):
         return sentence, list(word_spans(sentence))
     spans, begin = list[tuple[int, int]](), 0
     for word in sentence:
-        spans.append((begin, begin + len(word)))
+        if word.strip():
+            spans.append((begin, begin + len(word)))
         begin += len(word) + 1
     return " ".join(sentence), spans

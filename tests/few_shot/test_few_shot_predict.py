@@ -117,6 +117,20 @@ def test_any_text(tagger):
     assert [beyond > 0 for beyond in tagger.beyond] == [False, False, False, True, False, False, False, False]
 
 
+def test_blank_words_are_no_entities(tagger, place):
+    """Though the tokenizer makes [UNK] of them, which may be the name of a type."""
+    tagger.fit([Sentence(["\u5317", "word1", "word2"], ["thing", "O", "O"])])
+    found = tagger.predict([["", "word1", " ", "\u5317"], ["", " "], []])
+    tagger.fit(place / "examples.txt")
+    assert [[entity[:4] for entity in entities] for entities in found] == [[(9, 10, "thing", "\u5317")], [], []]
+    assert tagger.beyond == [0, 0, 0]
+
+
+def test_one_text_in_place_of_a_list_is_refused(tagger):
+    with pytest.raises(TypeError, match="must be a list of texts"):
+        tagger.predict("word1 word2")
+
+
 def test_the_command_prints_an_entity_a_line(place, tagger, capsys):
     command(place)
     plain = capsys.readouterr()
@@ -146,6 +160,43 @@ def test_sentences_as_json(place, capsys):
             command(place, text="broken.jsonl")
 
 
+def test_the_numbers_of_lines_are_those_of_other_programs(place, capsys):
+    """Whatever else Unicode has that ends a line: it is white space between words."""
+    name = json.loads((place / "labels.json").read_text())["word"][0]
+    lines = [" ".join(name), "word1\u2028word2\vword3\fword4\x85word5", " ".join(name)]
+    (place / "ends.txt").write_bytes("\r\n".join(lines).encode())
+    command(place, "--json", text="ends.txt")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["sentence"] for row in rows} >= {1, 3} and max(row["sentence"] for row in rows) == 3
+    for row in rows:
+        assert row["text"] == lines[row["sentence"] - 1][row["start"] : row["end"]]
+
+
+def test_json_is_known_by_its_name_alone_and_said_otherwise(place, capsys):
+    line = json.dumps({"text": (place / "text.txt").read_text().splitlines()[0]})
+    shown = {}
+    for name in ("one.jsonl", "ONE.JSONL", "piped"):
+        (place / name).write_text(line)
+        command(place, text=name)
+        shown[name] = capsys.readouterr()
+    assert shown["one.jsonl"].out == shown["ONE.JSONL"].out
+    assert "piped, line 1: looks like JSON, but is tagged as text" in shown["piped"].err
+
+
+def test_support_words_that_are_not_read_and_label_names_without_a_type_are_said(place, capsys):
+    words = ["word1"] * 200
+    cases.two_columns(place / "long.txt", {"word": [["locationgpe0", *words]], "label": [["place", *["O"] * 200]]})
+    (place / "other.tsv").write_text("plaze\tcity\n")
+    (place / "mine.tsv").write_text("place \tcity\n")
+    long = ["--method", "proml", "--support", str(place / "long.txt"), "--label_names"]
+    command(place, *long, str(place / "other.tsv"))
+    err = capsys.readouterr().err
+    assert "other.tsv names no type of " in err
+    assert re.search(r"long\.txt: \d+ words beyond 128 word pieces, or 128 with the prompts, of a sentence", err)
+    command(place, *long, str(place / "mine.tsv"))
+    assert "names no type" not in capsys.readouterr().err
+
+
 def test_the_page(place, capsys):
     (place / "hostile.txt").write_text((place / "text.txt").read_text() + "\n</script><img src=x>\n" + "word1 " * 2000)
     command(place, "--html", str(place / "page.html"), text="hostile.txt")
@@ -171,6 +222,8 @@ def test_the_page(place, capsys):
         (["--input", "missing.txt"], "missing.txt cannot be read"),
         (["--support", "missing.txt"], "missing.txt does not exist"),
         (["--label_names", "names.tsv"], "container has no argument label_names"),
+        (["--html", "nowhere/page.html"], "--html nowhere/page.html lies in a directory that does not exist"),
+        (["--html", "."], "--html . is a directory"),
     ],
 )
 def test_mistakes_are_named(place, flags, message):

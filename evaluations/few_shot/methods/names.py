@@ -54,7 +54,8 @@ def read_label_names(path: Path) -> dict[str, list[str]]:
         if not line.strip():
             continue
         label, *words = line.split("\t")
-        if len(words) != 1 or not label.strip() or not words[0].strip():
+        label = label.strip()
+        if len(words) != 1 or not label or not words[0].strip():
             raise UserError(f"{path}, line {number}: not a label and its words with a tab between them")
         if label in names:
             raise UserError(f"{path}, line {number}: the label `{label}` comes twice")
