@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.errors import UserError
 from common.files import sha256_of
@@ -254,6 +254,24 @@ def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> li
     return sentences
 
 
+def read_manifest(data: Path) -> dict[str, Any] | None:
+    """The manifest of prepared data, if there is one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = data / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        if isinstance(manifest["files"], dict) and isinstance(manifest["version"], str):
+            return manifest
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise UserError(f"{path} is damaged or of something else; prepare the data again in another directory")
+
+
 def identity(split: Split, **paths: Path) -> dict[str, str | None]:
     """The sha256 of some of a split's files, and the version that the data's manifest gives them.
 
@@ -265,8 +283,7 @@ def identity(split: Split, **paths: Path) -> dict[str, str | None]:
             raise UserError(f"{path} does not exist; is {split.data} laid out like the published data?")
     record: dict[str, str | None] = {name: sha256_of_episodes(path) for name, path in paths.items()}
     manifest, record["version"] = split.data / MANIFEST, None
-    if manifest.exists():
-        described = json.loads(manifest.read_text())
+    if described := read_manifest(split.data):
         record["version"] = described["version"]
         for name, path in paths.items():
             if described["files"].get(str(path.relative_to(split.data)), {}).get("sha256") != record[name]:

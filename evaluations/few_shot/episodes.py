@@ -22,7 +22,7 @@ from typing import Any
 from common.errors import UserError, run
 from common.files import replacing, sha256_of, write_atomically
 from common.flags import Count, Seed, flag, parse
-from evaluations.few_shot.data import MANIFEST, Episode, Sentence, Split
+from evaluations.few_shot.data import MANIFEST, Episode, Sentence, Split, read_manifest
 from evaluations.few_shot.formats import Examples, read_examples
 from evaluations.few_shot.process import as_published, table
 from evaluations.few_shot.scores import entities
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
         raise UserError("give either --input, to draw from, or --given SUPPORT QUERY")
     if recipe.given is not None and len(recipe.given) != 2:
         raise UserError(f"--given takes a support set and a query set, not {len(recipe.given)} files")
-    if Path(recipe.type).name != recipe.type or recipe.type == "episode-data":
+    if Path(recipe.type).name != recipe.type or recipe.type in ("", "..", "episode-data"):
         raise UserError(f"--type {recipe.type} cannot be the name of a directory")
     read: dict[str, Examples] = {}
     named = [recipe.input, *(recipe.given or []), recipe.train]
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
     sources = [identity_of(source, examples.sentences) for source, examples in read.items()]
     with disk_errors(recipe.output):
         write(recipe, sources, episodes, way, shot, sorted(types), train)
-    command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {recipe.type} 0 {way} {shot} NAME"
+    command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {shlex.quote(recipe.type)} 0 {way} {shot} NAME"
     print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + " --epochs 0" * (not recipe.train))
 
 
@@ -267,9 +267,7 @@ def write(
         UserError: the directory holds episodes of other sentences.
     """
     split, manifest = Split(recipe.output, recipe.type), recipe.output / MANIFEST
-    before: dict[str, Any] = (
-        json.loads(manifest.read_text()) if manifest.exists() else {"sources": sources, "files": {}}
-    )
+    before = read_manifest(recipe.output) or {"sources": sources, "files": {}}
     if before.get("sources") != sources:
         raise UserError(f"{manifest} is of episodes that were made of other files; choose another --output")
     path = recipe.output / "episode-data" / recipe.type / f"test_{way}_{shot}.jsonl"

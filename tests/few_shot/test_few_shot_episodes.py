@@ -320,16 +320,27 @@ def test_the_manifest_and_further_settings(mine):
         make(mine)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": "x"}', '{"files": [], "version": "x"}'])
+def test_a_damaged_manifest_is_named(mine, content):
+    cases.write_encoder(mine / "encoder")
+    make(mine, "--episodes", "1")
+    (mine / "data" / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json is damaged or of something else"):
+        make(mine, "--episodes", "2")
+    with pytest.raises(UserError, match=r"manifest\.json is damaged or of something else"):
+        commands(mine, "--epochs", "0")
+
+
 def test_a_given_support_set_and_query_file(tmp_path, capsys):
     (tmp_path / "support.txt").write_text(FORMATS["bio.txt"])
     (tmp_path / "query.jsonl").write_text('{"text": "Oslo of Norway", "spans": [[0, 4, "city"], [8, 14, "country"]]}')
     given = [str(tmp_path / "support.txt"), str(tmp_path / "query.jsonl")]
-    episodes.main(["--given", *given, "--output", str(tmp_path / "data"), "--type", "trip"])
-    (episode,) = read_episodes(Split(tmp_path / "data", "trip").episodes(2, 2))
+    episodes.main(["--given", *given, "--output", str(tmp_path / "data"), "--type", "my trip"])
+    (episode,) = read_episodes(Split(tmp_path / "data", "my trip").episodes(2, 2))
     assert episode.support == [ANNE, IN_ROME]
     assert episode.query == [Sentence(["Oslo", "of", "Norway"], ["city", "O", "country"])]
     out = capsys.readouterr().out
-    assert "1 entities of the query set are of types without an example: country" in out and "trip 0 2 2" in out
+    assert "1 entities of the query set are of types without an example: country" in out and "'my trip' 0 2 2" in out
 
 
 @pytest.mark.parametrize(
@@ -344,6 +355,8 @@ def test_a_given_support_set_and_query_file(tmp_path, capsys):
         (["--input", "MINE", "--train", "MINE", "--given", "MINE"], "give either --input, .* or --given"),
         (["--given", "MINE"], "--given takes a support set and a query set, not 1"),
         (["--input", "MINE", "--type", "a/b"], "--type a/b cannot be the name of a directory"),
+        (["--input", "MINE", "--type", ".."], "--type .. cannot be the name of a directory"),
+        (["--input", "MINE", "--type", ""], "--type  cannot be the name of a directory"),
         (["--input", "MINE.txt"], "MINE.txt does not exist"),
     ],
 )
