@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--type {recipe.type} cannot be the name of a directory")
     read: dict[str, Examples] = {}
     named = [recipe.input, *(recipe.given or []), recipe.train]
-    for source in [source for source in named if source]:
+    for source in [source for source in named if source is not None]:
         read[source] = read_examples(source, recipe.split, recipe.tags)
         print(f"{source}: {read[source]}")
     train = read[recipe.train].sentences if recipe.train else []

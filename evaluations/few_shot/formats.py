@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from unicodedata import category
 
 from common.errors import UserError
-from common.text import RECORD_ENDS, read_lines
+from common.text import COMPRESSED, RECORD_ENDS, read_lines
 from data.sentences import UNSPACED
 from evaluations.few_shot.data import PREFIX, Sentence, bio_types, by_type, check_labels
 from evaluations.few_shot.hub import clean, tagged_sentences
@@ -17,6 +17,7 @@ from evaluations.few_shot.hub import clean, tagged_sentences
 JSON = (".json", ".jsonl", ".ndjson")
 DOCSTART = "-DOCSTART-"
 COLUMNS = range(2, 6)
+FILES = (".txt", ".tsv", ".csv", ".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".ner", *COMPRESSED, *JSON)
 
 
 class Examples(NamedTuple):
@@ -42,6 +43,8 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
         UserError: naming file and line: it is in none of these formats, or holds no labelled sentence.
     """
     path = Path(source)
+    if not source:
+        raise UserError("the name of the examples is empty")
     if path.is_file():
         lines = (line for line in read_lines(path, RECORD_ENDS) if line.strip())
         is_json = named_json(path) or looks_like_json(next(lines, ""))
@@ -49,7 +52,7 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
     elif path.exists() and not path.is_dir():
         raise UserError(f"{source} is no file: examples are read more than once, and cannot be piped in")
     else:
-        if not path.is_dir() and (path.suffix in (".txt", ".conll", ".bio", ".iob", *JSON) or path.is_absolute()):
+        if not path.is_dir() and (path.suffix.lower() in FILES or path.is_absolute() or source[0] == "."):
             raise UserError(f"{source} does not exist")
         identifier, _, config = (source, "", "") if path.is_dir() else source.partition(":")
         sentences = list(tagged_sentences(identifier, config or None, split, tags))

@@ -33,7 +33,8 @@ def tagged_sentences(source: str, config: str | None, split: str, column: str, h
                 f"{what}, which would have to be run to load it; take its parquet files, which the hub keeps as "
                 "revision refs/convert/parquet"
             ) from None
-        raise UserError(f"{name} cannot be loaded: {first_line(error)}") from None
+        neither = "" if Path(source).exists() else ", and no file has its name"
+        raise UserError(f"{name} cannot be loaded{neither}: {first_line(error)}") from None
     if missing := [wanted for wanted in ("tokens", column) if wanted not in rows.column_names]:
         columns = ", ".join(rows.column_names)
         raise UserError(f"{name} has no column `{missing[0]}` but {columns}{hint and '; '}{hint}")

@@ -59,6 +59,8 @@ def main(argv: list[str]) -> None:
     folder = find_run(recipe)
     examples = read_examples(recipe.support, recipe.split, recipe.tags)
     print(f"{recipe.support}: {examples}", file=sys.stderr)
+    if not any(label == "O" for sentence in examples.sentences for label in sentence.labels):
+        note(f"{recipe.support}: no word is outside entities, so that words outside cannot be told from those in them")
     sentences = read_text(recipe.input)
     flags = {"label_names": recipe.label_names} if recipe.label_names else {}
     tagger = FewShotTagger.from_run(folder, recipe.method, recipe.device, **flags)
@@ -68,7 +70,7 @@ def main(argv: list[str]) -> None:
     if words.cut:
         note(f"{recipe.support}: {words.cut:,} words beyond {tagger.method.limit} of a sentence are not read")
     found = []
-    for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, progress=True), 1):
+    for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, sys.stderr.isatty()), 1):
         found.append(entities)
         for entity in entities:
             tqdm.write(line_of(number, entity, recipe.json))  # above the progress bar

@@ -358,6 +358,11 @@ def test_a_given_support_set_and_query_file(tmp_path, capsys):
         (["--input", "MINE", "--type", ".."], "--type .. cannot be the name of a directory"),
         (["--input", "MINE", "--type", ""], "--type  cannot be the name of a directory"),
         (["--input", "MINE.txt"], "MINE.txt does not exist"),
+        (["--input", ""], "the name of the examples is empty"),
+        (["--input", "MINE", "--way", "1", "--train", ""], "the name of the examples is empty"),
+        (["--input", "MINE.TSV"], "MINE.TSV does not exist"),
+        (["--input", "MINE.conll.gz"], "MINE.conll.gz does not exist"),
+        (["--input", "../MINE"], "../MINE does not exist"),
     ],
 )
 def test_too_little_data_and_mistakes(tmp_path, flags, message):

@@ -184,6 +184,9 @@ def test_json_is_known_by_its_name_alone_and_said_otherwise(place, capsys):
 
 
 def test_support_words_that_are_not_read_and_label_names_without_a_type_are_said(place, capsys):
+    (place / "all.jsonl").write_text('{"text": "locationgpe0", "spans": [[0, 12, "place"]]}')
+    command(place, "--support", str(place / "all.jsonl"))
+    assert "all.jsonl: no word is outside entities" in capsys.readouterr().err
     words = ["word1"] * 200
     cases.two_columns(place / "long.txt", {"word": [["locationgpe0", *words]], "label": [["place", *["O"] * 200]]})
     (place / "other.tsv").write_text("plaze\tcity\n")
