@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.errors import UserError, note
 from common.hardware import pick_device
 from common.seeds import seed_of
-from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.data import Sentence, by_type
 from evaluations.few_shot.formats import read_examples, word_spans
 from evaluations.few_shot.methods import METHODS, Method
 from evaluations.few_shot.scores import entities
@@ -79,13 +79,18 @@ class FewShotTagger:
         """Adapt to examples, in place of those before.
 
         Args:
-            support: labelled sentences, or where they are, as `formats.read_examples` takes it.
+            support: labelled sentences, or where they are, as `formats.read_examples` takes it; what that leaves out is
+                printed. Labels `B-X` and `I-X` are `X`.
 
         Raises:
             UserError: no word of them is in an entity; of `read_examples`.
         """
         if isinstance(support, str | Path):
-            support = read_examples(str(support)).sentences
+            examples = read_examples(str(support))
+            if examples.notes:
+                note(f"{support}: {examples}")
+            support = examples.sentences
+        support = by_type([Sentence(*sentence) for sentence in support], "convert", str)
         counts = Counter(kind for sentence in support for *_, kind in entities(sentence.labels))
         if not counts:
             raise UserError("the support set has no labelled entity")

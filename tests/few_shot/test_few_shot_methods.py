@@ -61,6 +61,10 @@ def test_proml_loss_equals_its_formula():
             terms.append(-math.log(sum(n for n, kind in zip(near, theirs, strict=True) if kind == label) / sum(near)))
     same = torch.tensor(ours)[:, None] == torch.tensor(theirs)
     assert proml_loss(tuple(query), tuple(support), same).item() == pytest.approx(sum(terms) / 3, rel=1e-10)
+    query[0].requires_grad_()
+    nothing = proml_loss(tuple(query), tuple(support), torch.zeros_like(same))
+    nothing.backward()
+    assert nothing == 0 and not query[0].grad.any()
 
 
 def test_type_loss_equals_its_formula():

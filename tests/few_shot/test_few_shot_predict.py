@@ -126,6 +126,18 @@ def test_blank_words_are_no_entities(tagger, place):
     assert tagger.beyond == [0, 0, 0]
 
 
+def test_examples_are_read_as_the_command_reads_them(tagger, place, capsys):
+    """Labels of BIO are types, and what is left out is said."""
+    text = f"{cases.NAMES['location-GPE'][0]} word1"
+    (place / "spans.jsonl").write_text(json.dumps({"text": text, "spans": [[0, len(text) - 6, "place"], [0, 2, "x"]]}))
+    tagger.fit(place / "spans.jsonl")
+    assert "spans.jsonl: 1 sentences; 1 spans that begin or end within a word left out" in capsys.readouterr().err
+    found = tagger.predict([text])
+    tagger.fit([(text.split(), ["B-place", "O"])])
+    assert tagger.labels == ["O", "place"] and tagger.predict([text]) == found
+    tagger.fit(place / "examples.txt")
+
+
 def test_one_text_in_place_of_a_list_is_refused(tagger):
     with pytest.raises(TypeError, match="must be a list of texts"):
         tagger.predict("word1 word2")

@@ -66,11 +66,13 @@ def proml_loss(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], sam
         same: (n, m) bool, whether two tokens have one label.
 
     Returns:
-        a float64 scalar.
+        a float64 scalar; zero, with zero gradient, if all are left out.
     """
     mu, variance = (torch.cat(parts).double() for parts in zip(query, support, strict=True))
     n = len(same)
     scores = -pairwise_kl(mu, variance)[:n, n:]  # (n, m)
+    if not same.any():
+        return 0 * scores.sum()
     scores, same = scores[same.any(1)], same[same.any(1)]
     return (scores.logsumexp(1) - scores.masked_fill(~same, -torch.inf).logsumexp(1)).mean()
 
