@@ -80,7 +80,8 @@ def read_labels(path: Path) -> list[str]:
 
 
 def numbered_columns(path: Path) -> Iterator[tuple[int, Sentence]]:
-    """The sentences of a `word<TAB>label` file, each with the line of its first word; white space behind is ignored.
+    """The sentences of a `word<TAB>label` file, each with the line of its first word; white space around labels is none
+    of theirs.
 
     Raises:
         UserError: the file cannot be read, or a line has other than two columns.
@@ -97,7 +98,7 @@ def numbered_columns(path: Path) -> Iterator[tuple[int, Sentence]]:
                     )
                 raise UserError(message)
             sentence.words.append(columns[0])
-            sentence.labels.append(columns[1])
+            sentence.labels.append(columns[1].strip())
         else:
             if sentence.words:
                 yield begin, sentence

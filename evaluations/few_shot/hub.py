@@ -47,6 +47,8 @@ def tagged_sentences(source: str, config: str | None, split: str, column: str, h
         where = f"{name}, row {number}"
         if len(tokens) != len(tags):
             raise UserError(f"{where}: {len(tokens)} tokens and {len(tags)} tags")
+        if odd := [token for token in tokens if token is not None and (not isinstance(token, str) or "\0" in token)]:
+            raise UserError(f"{where}: the token {odd[0]!r} is no string, or holds a NUL character")
         if names is None:
             labels = [(tag or "").strip() for tag in tags]
         else:

@@ -122,6 +122,11 @@ def test_broken_columns_are_named_by_file_and_line(tmp_path, text, message):
         list(read_columns(path, LABELS))
 
 
+def test_white_space_before_a_label_is_no_part_of_it(tmp_path):
+    (tmp_path / "spaces.txt").write_text("the\t O\nParis\t location-GPE\n.\tO\n")
+    assert [s.labels for s in read_labelled(tmp_path / "spaces.txt")] == [["O", "location-GPE", "O"]]
+
+
 def test_white_space_behind_a_line_is_ignored(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text("a\tO \nb\tart-film\t\nc O\t \n \t\nd\tO")

@@ -121,6 +121,13 @@ def test_a_data_set_of_the_hub(tmp_path, tags):
         read_examples(str(tmp_path / "hub"))
 
 
+@pytest.mark.parametrize("token", [7, ["Anne"], "a\0"])
+def test_tokens_of_a_data_set_that_are_no_words_are_refused(tmp_path, token):
+    datasets.Dataset.from_dict({"tokens": [[token]], "ner_tags": [["person"]]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"row 1: the token .* is no string, or holds a NUL character"):
+        read_examples(str(tmp_path))
+
+
 def test_entities_that_touch_are_joined_and_spans_without_words_left_out_both_counted(tmp_path):
     path = tmp_path / "mine.jsonl"
     lines = [
