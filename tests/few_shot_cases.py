@@ -9,11 +9,23 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from evaluations.few_shot import run as run_episodes
+from evaluations.few_shot.data import Sentence
 
 TRAIN_TYPES = ("art-music", "person-actor")
 TEST_TYPES = ("location-GPE", "location-other", "organization-company", "organization-other", "organization-religion")
 PLAIN = [f"word{i}" for i in range(60)]
 NAMES = {kind: [f"{kind.replace('-', '').lower()}{i}" for i in range(2)] for kind in (*TRAIN_TYPES, *TEST_TYPES)}
+ANNE = Sentence(
+    ["Anne", "Lee", "met", "Bob", "in", "Paris", "."], ["person", "person", "O", "person", "O", "city", "O"]
+)
+IN_ROME = Sentence(["in", "Rome"], ["O", "city"])
+BIO = [["B-person", "I-person", "O", "B-person", "O", "B-city", "O"], ["O", "B-city"]]
+
+
+def columns(sentences, labels, middle="") -> str:
+    """The text of a file of columns."""
+    parts = [zip(s.words, own, strict=True) for s, own in zip(sentences, labels, strict=True)]
+    return "\n\n".join("\n".join(f"{word}{middle} {label}" for word, label in part) for part in parts) + "\n"
 
 
 def sentence(rng: random.Random, types) -> tuple[list[str], list[str]]:
