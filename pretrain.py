@@ -21,7 +21,7 @@ from common.hardware import pick_device, pick_precision, trim_heap
 from common.seeds import seed_of
 from data.batches import Batches, batch_loader
 from data.corpus import hold_out, load_corpus
-from encoders import check_tokenizer, fingerprint, load_tokenizer, tokenizer_fingerprint
+from encoders import check_tokenizer, fingerprint, load_tokenizer, packs, tokenizer_fingerprint
 from model import SparseLTForPreTraining, is_autoencoder, start_from, tokenizer_of
 from model.describe import describe
 from runs import RunDirectory, deaths
@@ -188,8 +188,9 @@ def train(recipe: Recipe) -> None:
             plain_model.freeze_encoder(frozen)
             accelerator.free_memory()  # DistributedDataParallel must be made anew for other parameters
             model, optimizer = accelerator.prepare(plain_model, optimizer)
-            if recipe.compile:
-                model.compile(dynamic=True)
+            if recipe.compile:  # on a GPU replayed as CUDA graphs, one for each shape of a batch
+                packs(plain_model.encoder)  # tried before the model is traced
+                model = torch.compile(model, dynamic=True, mode="reduce-overhead")
         rates = set_learning_rate(
             optimizer, step, recipe.lr_schedule, recipe.warmup_steps, recipe.frozen_steps, recipe.max_steps
         )

@@ -28,7 +28,7 @@ from common.flags import Count, flag, parse
 from common.hardware import pick_device, pick_precision
 from data.batches import Batches, batch_loader
 from data.corpus import load_corpus
-from encoders import IGNORED, load_tokenizer
+from encoders import IGNORED, load_tokenizer, packs
 from model import SparseLTConfig, SparseLTForPreTraining
 from model.losses import kl_loss, mean_type_probs, sparsity_loss
 from training.optimisation import make_optimizer
@@ -118,8 +118,9 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
     accelerator = Accelerator(mixed_precision="no" if form == "plain" else recipe.precision, cpu=not on_gpu)
     model, optimizer = accelerator.prepare(model, optimizer)
     if recipe.compile and form == "packed":
-        model.compile(dynamic=True)
-    warmup = 10 if on_gpu else 2
+        packs(model.encoder)  # tried before the model is traced
+        model = torch.compile(model, dynamic=True, mode="reduce-overhead")
+    warmup = 40 if on_gpu else 2  # until each shape of a batch has been seen
     packing = "none" if form == "plain" else "few_shapes" if on_gpu else "tight"
     batches = Batches(corpus, tokenizer, recipe.batch_size, 128, 0, packing=packing)
     tokens, places, started, tau = 0, 0, 0.0, torch.full((), TAU, device=device)

@@ -60,33 +60,32 @@ class VocabularyCrossEntropy(Function):
         # hidden (N, D), weight (V, D), bias (V,), labels (N,) -> ()
         device, vocabulary = hidden.device.type, weight.shape[0]
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        hidden, words = hidden.to(dtype), weight.to(dtype)
-        # On a CPU 32 MB of logits at a time. Their rows are as long as whole cache lines, without which the products
-        # take half as long again; the columns beyond the vocabulary have probability 0.
-        block = max(1, (2**23 if device == "cpu" else 2**29) // vocabulary)
-        buffer = hidden.new_empty(min(block, len(hidden)), math.ceil(vocabulary / 64) * 64)
+        # The vocabulary is filled up with words of probability 0: products of odd length take half as long again.
+        fill = -vocabulary % 64
+        hidden, words = hidden.to(dtype), F.pad(weight.to(dtype), (0, 0, 0, fill))  # (V', D)
+        biases = F.pad(bias.to(dtype), (0, fill), value=-torch.inf)  # (V',)
         total = torch.zeros((), device=hidden.device)
         grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
         grad_weight = torch.zeros_like(words) if context.needs_input_grad[1] else None  # frozen word embeddings
-        for start in range(0, len(hidden), block):
-            rows = slice(start, start + block)
+        blocks = math.ceil(len(hidden) * len(words) / 2**23) if device == "cpu" else 1  # of 32 MB of logits
+        block = math.ceil(len(hidden) / max(1, blocks))
+        buffer = hidden.new_empty(block, len(words))
+        for number in range(blocks):
+            rows = slice(number * block, (number + 1) * block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
             label = labels[rows][:, None].where(counted, 0)  # (n, 1)
-            logits = buffer[: len(label)]  # (n, V and a little more)
-            logits[:, vocabulary:] = -torch.inf
-            torch.addmm(bias.to(dtype), hidden[rows], words.T, out=logits[:, :vocabulary])
-            logits = logits.float()
+            logits = torch.addmm(biases, hidden[rows], words.T, out=buffer[: len(label)]).float()  # (n, V')
             of_label, largest = logits.gather(1, label), logits.amax(1, keepdim=True)
             gradient = torch.softmax(logits, 1, out=logits)
             # The largest probability is at least 1 / V, so that its logarithm tells the normaliser safely.
             normaliser = largest - gradient.amax(1, keepdim=True).log()
             total += ((normaliser - of_label) * counted).sum()
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
-            gradient = gradient.to(dtype)[:, :vocabulary]
+            gradient = gradient.to(dtype)
             torch.mm(gradient, words, out=grad_hidden[rows])
             if grad_weight is not None:
                 grad_weight.addmm_(gradient.T, hidden[rows])
-            grad_bias += gradient.sum(0)
+            grad_bias += gradient.sum(0)[:vocabulary]
         context.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
@@ -95,7 +94,7 @@ class VocabularyCrossEntropy(Function):
         # In place: the weights' gradient is large. Autograd refuses to go back a second time.
         grad_hidden, grad_weight, grad_bias = context.saved_tensors
         if grad_weight is not None:
-            grad_weight = grad_weight.mul_(upstream).to(grad_bias.dtype)
+            grad_weight = grad_weight[: len(grad_bias)].mul_(upstream).to(grad_bias.dtype)
         return grad_hidden.mul_(upstream), grad_weight, grad_bias.mul_(upstream), None
 
 

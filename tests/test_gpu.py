@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from benchmarks.gpu import packed_against_padded, resumed_against_whole
+from benchmarks.pretrain_throughput import use_plain_parts
+from encoders import packs
+from encoders.packing import collate, pack_in_few_shapes, sentence_numbers
 
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 DEVICES = ["cpu", pytest.param("cuda", marks=on_gpu)]
@@ -30,3 +34,21 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tiny_encoder, device, tmp_path):
 def test_a_resumed_run_in_mixed_precision(tiny_encoder, tmp_path, precision):
     flags = ("--mixed_precision", precision, "--batch_size", "8", "--max_length", "64")
     assert resumed_against_whole(str(tiny_encoder), "cuda", tmp_path, True, *flags) == 0
+
+
+def test_compiled_a_batch_is_one_graph_whatever_its_shape(tiny_model):
+    """A CUDA graph holds a whole pass only if python is not asked in the middle, nor anew for each shape."""
+    use_plain_parts(tiny_model)  # those of a GPU
+    packs(tiny_model.encoder)
+    counter = CompileCounter()
+    compiled = torch.compile(tiny_model.train(), backend=counter, dynamic=True, fullgraph=True)
+    for number in (9, 14, 11):
+        sentences = [list(range(5, 10 + i)) for i in range(number)]
+        rows = pack_in_few_shapes([len(ids) for ids in sentences], 32)
+        ids, numbers = collate(sentences, rows, 0, 32), sentence_numbers([*map(len, sentences)], rows, 32)
+        labels = ids.where(ids == 7, -100)
+        positions = (labels != -100).flatten().nonzero().squeeze(1)
+        batch = {"input_ids": ids, "masked_input_ids": ids, "attention_mask": numbers, "mlm_labels": labels}
+        losses = compiled(**batch, mlm_positions=positions, tau=torch.tensor(5.0)).losses
+        assert all(loss.isfinite() for loss in losses.values())
+    assert counter.frame_count == 1
