@@ -54,6 +54,9 @@ def main(argv: list[str]) -> None:
         raise UserError("give either --input, to draw from, or --given SUPPORT QUERY")
     if recipe.given is not None and len(recipe.given) != 2:
         raise UserError(f"--given takes a support set and a query set, not {len(recipe.given)} files")
+    for name in ("way", "shot", "episodes", "seed"):
+        if recipe.given is not None and getattr(recipe, name) != getattr(Recipe, name):
+            raise UserError(f"--{name} is of episodes that are drawn; --given is one episode, of what is in its files")
     if Path(recipe.type).name != recipe.type or recipe.type in ("", "..", "episode-data"):
         raise UserError(f"--type {recipe.type} cannot be the name of a directory")
     read: dict[str, Examples] = {}
@@ -88,10 +91,14 @@ def types_of(sentences: Iterable[Sentence]) -> set[str]:
 
 
 def distinct(sentences: Sequence[Sentence], source: str) -> list[Sentence]:
-    """Each sentence once, so that none is in support and query set alike."""
-    kept = {(tuple(sentence.words), tuple(sentence.labels)): sentence for sentence in sentences}
+    """The first of sentences of the same words, so that none is in support and query set alike."""
+    kept: dict[tuple[str, ...], Sentence] = {}
+    otherwise = sum(kept.setdefault(tuple(s.words), s).labels != s.labels for s in sentences)
     if repeated := len(sentences) - len(kept):
-        print(f"{source}: {repeated:,} repeated sentences left out")
+        print(
+            f"{source}: {repeated:,} repeated sentences left out"
+            + f", {otherwise:,} labelled otherwise" * (otherwise > 0)
+        )
     return list(kept.values())
 
 

@@ -122,6 +122,13 @@ def test_the_counts_of_every_episode_hold(mine, capsys):
     assert f"DATA={mine}/data bash evaluations/ner/CONTaiNER/exec_container.sh own 0 3 2 NAME --epochs 0" in out
 
 
+def test_of_sentences_of_the_same_words_the_first_is_kept(capsys):
+    """With other labels they would stand in support and query set, too."""
+    otherwise = Sentence(ANNE.words, ["O"] * len(ANNE.words))
+    assert episodes.distinct([ANNE, IN_ROME, otherwise, IN_ROME], "mine.txt") == [ANNE, IN_ROME]
+    assert capsys.readouterr().out == "mine.txt: 2 repeated sentences left out, 1 labelled otherwise\n"
+
+
 def test_the_seed_decides_what_is_drawn(mine):
     first = make(mine)
     assert make(mine, output="again") == first != make(mine, "--seed", "1", output="other")
@@ -178,6 +185,7 @@ def test_a_given_support_set_and_query_file(tmp_path, capsys):
         (["--input", "MINE", "--way", "1"], "; in sentences without types but person, `person` has 0 entities"),
         (["--input", "MINE", "--train", "MINE", "--given", "MINE"], "give either --input, .* or --given"),
         (["--given", "MINE"], "--given takes a support set and a query set, not 1"),
+        (["--given", "MINE", "MINE", "--way", "3"], "--way is of episodes that are drawn; --given is one episode"),
         (["--input", "MINE", "--type", "a/b"], "--type a/b cannot be the name of a directory"),
         (["--input", "MINE", "--type", ".."], "--type .. cannot be the name of a directory"),
         (["--input", "MINE", "--type", ""], "--type  cannot be the name of a directory"),
