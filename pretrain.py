@@ -69,9 +69,8 @@ def load_sentences(
     """
     with accelerator.main_process_first():
         corpus, summary = load_corpus(recipe.data, tokenizer, recipe.max_length, recipe.text_column, recipe.long_lines)
-    if len(corpus) < 2:
-        raise UserError(f"{recipe.data} holds one sentence; two are required, one of them held out")
-    with accelerator.main_process_first():
+        if len(corpus) < 2:
+            raise UserError(f"{recipe.data} holds one sentence; two are required, one of them held out")
         training, held_out = hold_out(corpus, recipe.validation_fraction, recipe.seed)
     accelerator.print(f"{recipe.data}: {len(training):,} sentences to train on, {len(held_out):,} held out; {summary}")
     if summary.warning:

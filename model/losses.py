@@ -60,28 +60,34 @@ class VocabularyCrossEntropy(Function):
         # hidden (N, D), weight (V, D), bias (V,), labels (N,) -> ()
         device, vocabulary = hidden.device.type, weight.shape[0]
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        # The vocabulary is filled up with words of probability 0: products of odd length take half as long again.
+        hidden, words, biases = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
+        # Products of odd length take half as long again, so logits have rows of whole cache lines; the columns beyond
+        # the vocabulary have probability 0. A GPU gets words for them, too, which would cost a CPU a copy of all words;
+        # what is traced cannot write into parts of rows.
         fill = -vocabulary % 64
-        hidden, words = hidden.to(dtype), F.pad(weight.to(dtype), (0, 0, 0, fill))  # (V', D)
-        biases = F.pad(bias.to(dtype), (0, fill), value=-torch.inf)  # (V',)
+        if device != "cpu" or torch.compiler.is_compiling():
+            words, biases = F.pad(words, (0, 0, 0, fill)), F.pad(biases, (0, fill), value=-torch.inf)
+        blocks = math.ceil(len(hidden) * (vocabulary + fill) / 2**23) if device == "cpu" else 1  # of 32 MB of logits
+        block = math.ceil(len(hidden) / max(1, blocks))
+        buffer = hidden.new_empty(block, vocabulary + fill)
         total = torch.zeros((), device=hidden.device)
         grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
         grad_weight = torch.zeros_like(words) if context.needs_input_grad[1] else None  # frozen word embeddings
-        blocks = math.ceil(len(hidden) * len(words) / 2**23) if device == "cpu" else 1  # of 32 MB of logits
-        block = math.ceil(len(hidden) / max(1, blocks))
-        buffer = hidden.new_empty(block, len(words))
         for number in range(blocks):
             rows = slice(number * block, (number + 1) * block)
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
             label = labels[rows][:, None].where(counted, 0)  # (n, 1)
-            logits = torch.addmm(biases, hidden[rows], words.T, out=buffer[: len(label)]).float()  # (n, V')
+            logits = buffer[: len(label)]  # (n, V and a little more)
+            logits[:, len(words) :] = -torch.inf
+            torch.addmm(biases, hidden[rows], words.T, out=logits[:, : len(words)])
+            logits = logits.float()
             of_label, largest = logits.gather(1, label), logits.amax(1, keepdim=True)
             gradient = torch.softmax(logits, 1, out=logits)
             # The largest probability is at least 1 / V, so that its logarithm tells the normaliser safely.
             normaliser = largest - gradient.amax(1, keepdim=True).log()
             total += ((normaliser - of_label) * counted).sum()
             gradient.scatter_add_(1, label, torch.full_like(of_label, -1.0)).mul_(counted)
-            gradient = gradient.to(dtype)
+            gradient = gradient.to(dtype)[:, : len(words)]
             torch.mm(gradient, words, out=grad_hidden[rows])
             if grad_weight is not None:
                 grad_weight.addmm_(gradient.T, hidden[rows])
