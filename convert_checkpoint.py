@@ -103,7 +103,7 @@ def main(argv: list[str]) -> None:
     checkpoint = flags.checkpoint or newest_run(Path("checkpoints"))
     convert(checkpoint, flags.output, flags.tokenizer)
     print(f"{flags.output} is the plain encoder of {checkpoint}: AutoModel.from_pretrained({str(flags.output)!r})")
-    push(flags.output, flags.push_to_hub)
+    push(flags.output, flags.push_to_hub, sorted({path.name for path in flags.output.iterdir()} - {RECORD}))
 
 
 if __name__ == "__main__":

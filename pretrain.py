@@ -11,7 +11,7 @@ import sys
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ from model import SparseLTForPreTraining, is_autoencoder, start_from, tokenizer_
 from model.describe import describe
 from runs import RunDirectory, deaths
 from training import checkpoints
-from training.cards import push_run, write_model_card
+from training.cards import conversion_of, push_run, write_model_card
 from training.log import RunLog, pick_trackers
 from training.meter import Meter
 from training.optimisation import make_optimizer, set_learning_rate
@@ -48,7 +48,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     torch.set_float32_matmul_precision("high")  # TF32 where there is any
     accelerator = Accelerator(
         mixed_precision=pick_precision(recipe.mixed_precision, device),
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(recipe.gradient_accumulation_steps),
         cpu=device.type == "cpu",
         step_scheduler_with_optimizer=False,
         log_with=pick_trackers(recipe.report_to) or None,  # pyright: ignore[reportArgumentType]
@@ -105,7 +105,7 @@ def finish(
     if not recipe.mlm_only:
         sentences = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in held_out[:2]["input_ids"]]
         print(*describe(model.eval(), tokenizer, sentences, recipe.max_length), sep="\n")
-    print(f"Next, a plain encoder of it: python convert_checkpoint.py --checkpoint {recipe.directory}")
+    print(f"Next, a plain encoder of it: {conversion_of(recipe.directory)}")
     push_run(recipe.directory, recipe.push_to_hub)
 
 

@@ -62,7 +62,7 @@ class Recipe:
     parts: list[str] = flag(
         ["exactness", "resumption", "pretraining", "few_shot", "extraction"], "what to do", metavar="PART"
     )
-    output: Path | None = flag(None, "file for the table (default: benchmarks/gpu.md, none with --small)")
+    output: Path | None = flag(None, "file for the table (default: benchmarks/gpu.md, of all parts on a GPU)")
 
 
 def write_tiny(directory: Path) -> str:
@@ -289,7 +289,11 @@ def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     if unknown := set(recipe.parts) - PARTS.keys():
         raise UserError(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    device = pick_device(recipe.device)
+    device, parts = pick_device(recipe.device), dict.fromkeys(recipe.parts)
+    whole = device.type == "cuda" and not recipe.small and parts.keys() == PARTS.keys()
+    output = recipe.output or (ROOT / "benchmarks/gpu.md" if whole else None)
+    if output and not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no directory {output.parent}")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     versions = environment()
     lines = [
@@ -303,7 +307,7 @@ def main(argv: list[str]) -> None:
     failed = False
     with tempfile.TemporaryDirectory() as work:
         encoder = write_tiny(Path(work) / "tiny") if recipe.small else "minilm"
-        for part in recipe.parts:
+        for part in parts:
             (folder := Path(work) / part).mkdir()
             rows, started = PARTS[part](recipe, encoder, folder), time.perf_counter()
             while True:
@@ -316,7 +320,6 @@ def main(argv: list[str]) -> None:
                 lines.append(f"| {what} | {result} | {time.perf_counter() - started:.0f} |")
                 print(lines[-1], flush=True)
                 started = time.perf_counter()
-    output = recipe.output or (None if recipe.small else ROOT / "benchmarks/gpu.md")
     if output:
         output.write_text("\n".join(lines) + "\n")
     if failed:

@@ -40,6 +40,8 @@ def step_of(metrics: Path) -> int:
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
+    if recipe.steps < 2 * STRETCH:
+        raise UserError(f"--steps {recipe.steps}: the first and the last {STRETCH} steps are compared")
     peaks: dict[int, float] = {}  # GiB, by the step that ends the stretch
     with tempfile.TemporaryDirectory() as work:
         metrics, log = Path(work, "growth", "metrics.jsonl"), Path(work, "log")

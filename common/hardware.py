@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
         if device.index is not None:
             torch.cuda.set_device(device)  # for what takes no device, as accelerate
     # oneDNN keeps 1,024 kernels. Each is of one shape, and pieces of memory that stay fragment the heap of a run whose
-    # batches are of ever other shapes: it grew from 3.1 to 4.5 GiB, and now from 2.4 to 2.8.
+    # batches are of ever other shapes (`benchmarks/README.md`).
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     return device
 

@@ -1,14 +1,19 @@
 """What the hub is given: model cards with metadata and, where `--push_to_hub` asks for it, the models themselves."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData, get_token
+import yaml
+from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.repocard import metadata_load
 from huggingface_hub.utils import validate_repo_id
 
 from common.errors import UserError, first_line
 from common.files import write_atomically
+
+FILE = re.compile(r"(\.(txt|csv|tsv|jsonl?|parquet|arrow|gz|bz2|xz|zst))+$", re.IGNORECASE)  # how names of files end
 
 # What the cards of well-known encoders say.
 KNOWN = {
@@ -22,6 +27,27 @@ KNOWN = {
 }
 
 
+def on_hub(name: str) -> str | None:
+    """The hub id in a name of a model or data set (ID or ID:CONFIG); None if it is, or was elsewhere, a path."""
+    path, repository = Path(name), name.split(":")[0]
+    if not name or path.is_absolute() or path.exists() or name[0] in ".~" or FILE.search(name):
+        return None
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        return None
+    return repository
+
+
+def card_of(directory: Path, *names: str) -> dict[str, Any]:
+    """What the metadata of DIRECTORY/README.md say under these names; nothing if there is no such card."""
+    try:
+        found = metadata_load(directory / "README.md") or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return {name: found[name] for name in names if found.get(name)}
+
+
 def origin(encoder: str) -> dict[str, Any]:
     """`base_model`, `license` and `language` for the card of a model that was made of an encoder.
 
@@ -29,18 +55,14 @@ def origin(encoder: str) -> dict[str, Any]:
     """
     if encoder in KNOWN:
         return KNOWN[encoder]
-    if not Path(encoder).exists():
-        return {"base_model": encoder} if encoder else {}
-    try:
-        card = ModelCard((Path(encoder) / "README.md").read_text(encoding="utf-8"))
-    except Exception:  # there is none, or whatever yaml makes of it
-        return {}
-    return {name: value for name in ("base_model", "license", "language") if (value := card.data.get(name))}
+    if encoder and Path(encoder).exists():
+        return card_of(Path(encoder), "base_model", "license", "language")
+    return {"base_model": found} if (found := on_hub(encoder)) else {}
 
 
-def datasets(data: str) -> list[str]:
+def corpus_name(data: str) -> str:
     """The corpus of `--data` for a card: a hub id, or the name of a file without its directory."""
-    return [data if "/" in data and not Path(data).exists() else Path(data).stem]
+    return on_hub(data) or FILE.sub("", Path(data).name)
 
 
 def cell(value: Any) -> str:
@@ -65,16 +87,24 @@ def check_repository(repository: str | None) -> None:
     """See, before anything is computed, that `--push_to_hub` can be followed.
 
     Raises:
-        UserError: that is no name of a repository, or nobody is logged in.
+        UserError: that is no name of a repository, nobody is logged in, or the hub is not to be reached.
     """
     if repository is None:
         return
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(f"--push_to_hub {repository}: the variable HF_HUB_OFFLINE says that there is no network")
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise UserError(f"--push_to_hub {repository}: {first_line(error)}") from None
     if get_token() is None:
         raise UserError(f"--push_to_hub {repository}: not logged in; `hf auth login` or the variable HF_TOKEN does it")
+
+
+def reason(error: Exception) -> str:
+    """What the hub or the network says, in one line: the first of its lines is often the status alone."""
+    lines = (line.strip() for line in str(error).splitlines() if not line.startswith("For more information"))
+    return " ".join(filter(None, lines))[:500] or type(error).__name__
 
 
 def push(directory: Path, repository: str | None, files: list[str] | None = None) -> None:
@@ -90,7 +120,7 @@ def push(directory: Path, repository: str | None, files: list[str] | None = None
         HfApi().upload_folder(repo_id=url.repo_id, folder_path=directory, allow_patterns=files)
     except Exception as error:  # of the hub, of the network, of the disk
         raise UserError(
-            f"{directory} could not be pushed to {repository}: {first_line(error)}; it is kept, and the same command "
+            f"{directory} could not be pushed to {repository}: {reason(error)}; it is kept, and the same command "
             "tries again"
         ) from None
     print(f"{directory} is at {url}")

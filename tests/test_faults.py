@@ -255,3 +255,12 @@ def test_what_is_kept(runs, untouched):
     directory = runs.output / "untouched"
     assert sorted(step for step, _ in saved_steps(directory)) == [20, 24]
     assert {file.suffix for file in directory.glob("step-*/*")} == {".json", ".safetensors"}
+
+
+def say_otherwise():
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "4"
+
+
+def test_the_recipe_counts_whatever_accelerates_variables_say(runs, untouched):
+    runs.complete("variable", before=say_otherwise)
+    assert runs.result("variable") == untouched

@@ -12,7 +12,7 @@ import convert_checkpoint
 import pretrain
 from common import hub
 from common.errors import UserError
-from common.hub import check_repository, datasets, origin
+from common.hub import check_repository, corpus_name, on_hub, origin, reason
 from evaluations.supervised_ie import evaluate
 from evaluations.supervised_ie import train as extraction
 from training.cards import push_run
@@ -41,6 +41,7 @@ def api(monkeypatch):
     monkeypatch.setattr(StandIn, "failure", None)
     monkeypatch.setattr(hub, "HfApi", StandIn)
     monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     return StandIn
 
 
@@ -81,10 +82,31 @@ def test_what_is_known_of_an_encoder(tmp_path):
     assert origin(str(tmp_path)) == minilm  # a converted checkpoint is a link in the chain
 
 
-def test_the_corpus_of_a_card(tmp_path):
+def test_what_is_not_known_of_an_encoder_is_not_taken_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert origin("") == {}
+    assert origin("/elsewhere/bert") == origin("../bert") == origin("./bert") == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "identity"),
+    [
+        ("someone/corpus", "someone/corpus", "someone/corpus"),
+        ("Salesforce/wikitext:wikitext-2-raw-v1", "Salesforce/wikitext", "Salesforce/wikitext"),
+        ("wikipedia:20220301.en", "wikipedia", "wikipedia"),
+        ("lee_news", "lee_news", "lee_news"),
+        ("HERE/news.txt", "news", None),
+        ("/elsewhere/news.txt", "news", None),
+        ("corpora/news.jsonl.gz", "news", None),
+        ("my news (2024).txt", "my news (2024)", None),
+        ("", "", None),
+    ],
+)
+def test_the_corpus_of_a_card(tmp_path, data, name, identity):
     (tmp_path / "news.txt").touch()
-    assert datasets("someone/corpus") == ["someone/corpus"]
-    assert datasets(str(tmp_path / "news.txt")) == ["news"] and datasets("voa_corpus") == ["voa_corpus"]
+    data = data.replace("HERE", str(tmp_path))
+    assert corpus_name(data) == name and on_hub(data) == identity
 
 
 def test_cards_of_a_run_and_of_its_encoder(train, tmp_path, api):
@@ -121,7 +143,7 @@ def test_the_card_of_an_extractor(tmp_path):
     extraction.main(flags(root, "run", max_epochs=2))
     card = metadata(root / "run")
     assert (card["base_model"], card["license"], card["language"]) == ("someone/bert", "mit", "en")
-    assert card["datasets"] == ["data"] and measures(card) == {("data", "f1")}
+    assert "datasets" not in card and measures(card) == {("data", "f1")}
     assert "| entities | GPE, ORG, PER |" in (root / "run/README.md").read_text()
     evaluate.main(["--name", str(root / "run"), "--data", str(root / "data"), "--split", "train", "--device", "cpu"])
     splits = {result["dataset"].get("split") for result in metadata(root / "run")["model-index"][0]["results"]}
@@ -155,6 +177,24 @@ def test_an_encoder_is_pushed(ours, tiny_tokenizer, tmp_path, api, capsys):
     (_, name, options), (_, _, uploaded) = api.asked
     assert name == "team/encoder" and options["private"]
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(uploaded["files"])
+    assert convert_checkpoint.RECORD not in uploaded["files"]  # it has paths of this machine
+
+
+def test_an_encoder_of_another_place_has_its_runs_origin(train, tmp_path, monkeypatch):
+    """Relative paths of the run mean something else, or look like hub ids, where it is converted."""
+    run = train()
+    record = json.loads((run / "run.json").read_text())
+    record["arguments"] |= {"model": "w/tiny", "data": "w/corpus"}
+    (run / "run.json").write_text(json.dumps(record))
+    convert_checkpoint.convert(run, tmp_path / "encoder")
+    card = metadata(tmp_path / "encoder")
+    assert "base_model" not in card and card["datasets"] == ["lee_news"]
+
+
+def test_all_that_the_hub_says_is_in_one_line():
+    said = "400 Client Error. (Request ID: x)\n\nInvalid metadata in README.md.\n- Error: base_model\n"
+    assert reason(ValueError(said + "For more information check: https://x")) == " ".join(said.split())
+    assert reason(OSError()) == "OSError"
 
 
 def test_what_the_hub_does_not_take_is_kept(train, api, monkeypatch):
@@ -178,4 +218,8 @@ def test_what_cannot_be_pushed_is_said_before_anything_is_computed(train, tmp_pa
         train("--push_to_hub", "a/b")
     with pytest.raises(UserError, match="--push_to_hub a/b: not logged in"):
         convert_checkpoint.main(["--checkpoint", "nowhere", "--push_to_hub", "a/b"])
+    monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="--push_to_hub a/b: the variable HF_HUB_OFFLINE says"):
+        train("--push_to_hub", "a/b")
     assert not (tmp_path / "run").exists()

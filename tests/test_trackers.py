@@ -31,7 +31,7 @@ def needs(package):
 
 def test_what_is_no_tracker_is_said_before_anything_is_written(runs):
     status, text = runs("new", report_to="tensorboard,board")
-    assert status == 2 and "no tracker `board`; there are tensorboard, wandb, trackio, mlflow, and none" in text
+    assert status == 2 and "no tracker `board`; there are tensorboard, wandb, trackio, mlflow, or none alone" in text
     assert not (runs.output / "new").exists()
 
 
@@ -40,6 +40,12 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
     assert pick_trackers("tensorboard") == ["tensorboard"] and pick_trackers("none") == []
     with pytest.raises(UserError, match="the package wandb is not installed; pip install wandb"):
         pick_trackers("tensorboard,wandb")
+
+
+def test_how_trackers_are_named():
+    assert pick_trackers(" tensorboard ,") == ["tensorboard"] and pick_trackers("") == pick_trackers(" none") == []
+    with pytest.raises(UserError, match="no tracker `none`; there are "):
+        pick_trackers("none,tensorboard")
 
 
 def test_no_tracker(runs):
@@ -102,7 +108,7 @@ def test_a_killed_run_goes_on_in_the_trackers_run(runs, tmp_path):
     first, second = began["wandb"]
     assert first["id"] is None and second["id"] == "the-run" and first["resume"] == second["resume"] == "allow"
     assert first["name"] == "one" and first["dir"] == str(directory) and first["config"]["max_steps"] == 24
-    assert [options["resume"] for options in began["trackio"]] == ["never", "allow"]
+    assert first["name"] != began["trackio"][0]["name"] == began["trackio"][1]["name"]  # trackio finds runs by name
     assert [options["run_id"] for options in began["mlflow"]] == [None, "the-run"]
     assert [who for who, what, _ in said if what == "config"] == ["mlflow"]  # once
     for name in began:
@@ -111,22 +117,49 @@ def test_a_killed_run_goes_on_in_the_trackers_run(runs, tmp_path):
         assert [what for who, what, _ in said if who == name].count("finish") == 1
 
 
-def use_failing(file):
-    def log(tracker, values, step):
+def use_failing(file, method, error):
+    """Stand-ins of which a method raises an error, `log` not before step 12."""
+
+    def fail(tracker, *values, step=12):
         if step == 12:
-            raise RuntimeError("the server is gone\nand so on")
+            raise error
 
     use_stand_ins(file)
-    StandIn.log = log
+    setattr(StandIn, method, fail)
 
 
-def test_a_tracker_that_fails_is_one_line_and_the_run_goes_on_without_it(runs, tmp_path):
-    status, text = runs("fails", report_to="mlflow", before=partial(use_failing, tmp_path / "said"))
+GONE = "the server is gone"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(f"{GONE}\nand so on"), ConnectionError(GONE)])
+def test_a_tracker_that_fails_is_one_line_and_the_run_goes_on_without_it(runs, tmp_path, error):
+    name = type(error).__name__
+    status, text = runs(name, report_to="mlflow", before=partial(use_failing, tmp_path / "said", "log", error))
     assert status == 2 and "error: --report_to mlflow: the server is gone; the same command goes on" in text
     assert "Traceback" not in text
-    runs.complete("fails", report_to="none")
+    runs.complete(name, report_to="none")
     runs.complete("whole")
-    assert runs.result("fails") == runs.result("whole")
+    assert runs.result(name) == runs.result("whole")
+
+
+def test_a_tracker_that_refuses_the_recipe_is_one_line_and_its_run_is_known(runs, tmp_path):
+    failing = partial(use_failing, tmp_path / "said", "store_init_configuration", ValueError("changed parameters"))
+    status, text = runs("refuses", report_to="mlflow", before=failing)
+    assert status == 2 and "error: --report_to mlflow: changed parameters; the same" in text and "Traceback" not in text
+    assert json.loads((runs.output / "refuses" / TRACKED).read_text()) == {"mlflow": "the-run"}
+
+
+def test_a_tracker_that_fails_at_the_end_costs_nothing(runs, tmp_path):
+    runs.complete("ends", report_to="mlflow", before=partial(use_failing, tmp_path / "said", "finish", OSError(GONE)))
+    runs.complete("whole")
+    assert runs.result("ends") == runs.result("whole")
+
+
+def test_a_damaged_list_of_tracker_runs_is_named(runs, tmp_path):
+    directory = runs.stopped("torn", report_to="none")
+    (directory / TRACKED).write_text('["a"')
+    status, text = runs("torn", report_to="mlflow", before=partial(use_stand_ins, tmp_path / "said"))
+    assert status == 2 and f"{TRACKED} is damaged; without it the run begins anew in its trackers" in text
 
 
 # --- the packages, offline ----------------------------------------------------------------------------------------
@@ -151,9 +184,8 @@ def test_trackio_on_this_machine(runs, tmp_path):
     (file,) = tmp_path.glob("*.db")
     with sqlite3.connect(file) as database:
         logged = database.execute("SELECT run_id, run_name, step FROM metrics").fetchall()
-    assert {(identity, name) for identity, name, _ in logged} == {
-        (json.loads((directory / TRACKED).read_text())["trackio"], "trackio")
-    }
+    assert {name for _, name, _ in logged} == {json.loads((directory / TRACKED).read_text())["trackio"]}
+    assert len({identity for identity, *_ in logged}) == 1
     assert {step for step in LOGGED if step > 10} <= {step for *_, step in logged} <= set(LOGGED)
 
 

@@ -1,6 +1,7 @@
 """The model cards of a run and of the plain encoder made of it, from the files in the run's directory."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from huggingface_hub import EvalResult
 
 from common.errors import UserError
 from common.files import ROOT
-from common.hub import datasets, origin, push, write_card
+from common.hub import card_of, corpus_name, on_hub, origin, push, write_card
 from runs import read_metrics, read_record
 from training.checkpoints import MANIFEST, disk_errors
 from training.report import CURVES, Curve, curves
@@ -36,12 +37,12 @@ def is_typed(training: dict[str, Curve]) -> bool:
 
 def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -> dict[str, Any]:
     """The card's metadata; `measures` are the last validation's."""
-    data = arguments.get("data")
+    data = str(arguments.get("data", ""))
     results = [
         EvalResult(
             task_type="fill-mask" if measure.startswith("mlm") else "text2text-generation",
-            dataset_type=datasets(str(data))[0] if data else "text",
-            dataset_name=f"validation part of {data}",
+            dataset_type=corpus_name(data) or "text",
+            dataset_name=f"validation part of {corpus_name(data)}",
             metric_type=measure,
             metric_name=CURVES.get(measure, measure),
             metric_value=value,
@@ -52,10 +53,15 @@ def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -
         "model_name": name,
         "library_name": "transformers",
         "tags": ["sparse-latent-typing", "continued-pre-training"],
-        "datasets": datasets(str(data)) if data else None,
+        "datasets": [found] if (found := on_hub(data)) else None,
         "eval_results": results or None,
         **origin(str(arguments.get("model", ""))),
     }
+
+
+def conversion_of(run_directory: Path | str) -> str:
+    """The command that makes a plain encoder of a run."""
+    return f"python convert_checkpoint.py --checkpoint {shlex.quote(str(run_directory))}"
 
 
 def write_model_card(run_directory: Path) -> Path:
@@ -71,13 +77,15 @@ def write_model_card(run_directory: Path) -> Path:
     record = record_of(run_directory)
     training, validation = curves(read_metrics(run_directory))
     measures = {name: curve[-1][1] for name, curve in validation.items()}
+    path = str(run_directory.relative_to(ROOT) if run_directory.is_relative_to(ROOT) else run_directory)
     with disk_errors(run_directory):
         return write_card(
             run_directory,
             HERE / "autoencoder_card.md.jinja",
             metadata(run_directory.name, record["arguments"], measures),
             name=run_directory.name,
-            path=run_directory.relative_to(ROOT) if run_directory.is_relative_to(ROOT) else run_directory,
+            path=path,
+            conversion=conversion_of(path),
             record={"environment": {}} | record,
             arguments=record["arguments"],
             typed=is_typed(training),
@@ -89,14 +97,21 @@ def write_model_card(run_directory: Path) -> Path:
 
 
 def write_encoder_card(directory: Path, name: str, checkpoint: Path) -> Path:
-    """Write DIRECTORY/README.md, the card of a checkpoint's plain encoder, with the run's last held-out MLM loss."""
+    """Write DIRECTORY/README.md, the card of a checkpoint's plain encoder, with the run's last held-out MLM loss.
+
+    Where the checkpoint has a card, its origin counts: paths may mean something else by now.
+    """
     arguments = record_of(checkpoint)["arguments"]
     training, validation = curves(read_metrics(checkpoint))
     measures = {name: curve[-1][1] for name, curve in validation.items() if name.startswith("mlm")}
+    about = metadata(name, arguments, measures)
+    if (checkpoint / "README.md").is_file():
+        names = ("base_model", "license", "language", "datasets")
+        about = {key: value for key, value in about.items() if key not in names} | card_of(checkpoint, *names)
     return write_card(
         directory,
         HERE / "encoder_card.md.jinja",
-        metadata(name, arguments, measures),
+        about,
         name=name,
         arguments=arguments,
         typed=is_typed(training),

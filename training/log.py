@@ -1,7 +1,9 @@
 """What a run writes down about how it goes: metrics.jsonl, and the same numbers for the trackers of `--report_to`."""
 
+import errno
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from tqdm import tqdm
 
-from common.errors import UserError, first_line
+from common.errors import UserError, first_line, note
 from common.files import write_atomically
 from runs import MetricsLog, read_record
 from training.checkpoints import disk_errors
@@ -26,20 +28,27 @@ def pick_trackers(report_to: str) -> list[str]:
     Raises:
         UserError: there is no such tracker, or its package is not installed.
     """
-    names = [] if report_to == "none" else report_to.split(",")
+    names = [name for part in report_to.split(",") if (name := part.strip())]
+    if names in ([], ["none"]):
+        return []
     installed = [str(tracker) for tracker in get_available_trackers()]
     for name in names:
         if name not in TRACKERS:
-            raise UserError(f"--report_to {report_to}: no tracker `{name}`; there are {', '.join(TRACKERS)}, and none")
+            raise UserError(
+                f"--report_to {report_to}: no tracker `{name}`; there are {', '.join(TRACKERS)}, or none alone"
+            )
         if name not in installed:
             raise UserError(f"--report_to {report_to}: the package {name} is not installed; pip install {name}")
     return names
 
 
-def leave_disk_errors_to_the_run(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread dies of a full disk, and its next call raises the same error, which the run then reports."""
-    if not issubclass(failure.exc_type, OSError):
-        threading.__excepthook__(failure)
+def is_of_disk(error: BaseException | None, directory: Path) -> bool:
+    """Whether a disk is full, failing or read-only, or a file in the directory cannot be written; networks raise the
+    same class."""
+    if not isinstance(error, OSError):
+        return False
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+    return full or str(error.filename or "").startswith(str(directory))
 
 
 class RunLog:
@@ -57,49 +66,64 @@ class RunLog:
 
     def __init__(self, directory: Path, accelerator: Accelerator, resumed_after: int):
         self.directory, self.accelerator = directory, accelerator
-        self.excepthook, threading.excepthook = threading.excepthook, leave_disk_errors_to_the_run
+        self.excepthook, threading.excepthook = threading.excepthook, self.leave_disk_errors_to_the_run
         self.lines = None
         if accelerator.is_main_process:
             with disk_errors(directory):
                 self.lines = MetricsLog(directory, resumed_after)
                 self.start_trackers(resumed_after)
 
+    def leave_disk_errors_to_the_run(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread dies of a full disk, and its next call raises the same, which the run then reports."""
+        if not is_of_disk(failure.exc_value, self.directory):
+            threading.__excepthook__(failure)
+
     def start_trackers(self, resumed_after: int) -> None:
         """Begin the trackers' runs, or go on with those of before, whose names are in `TRACKED`."""
-        file, name = self.directory / TRACKED, self.directory.name
-        known = json.loads(file.read_text()) if file.exists() else {}
+        name, before = self.directory.name, self.tracked()
+        unique = before.get("trackio", f"{name}-{uuid.uuid4().hex[:8]}")  # it knows a run by its name alone
         config = read_record(self.directory)["arguments"]
+        wandb = {"id": before.get("wandb"), "name": name, "config": config, "resume": "allow", "dir": self.directory}
         options = {
             "tensorboard": {"purge_step": resumed_after + 1},
-            "wandb": {"id": known.get("wandb"), "resume": "allow", "dir": self.directory},
-            "trackio": {"resume": "allow" if "trackio" in known else "never"},
-            "mlflow": {"run_id": known.get("mlflow"), "run_name": name},
+            "wandb": wandb,
+            "trackio": {"name": unique, "config": config, "resume": "allow"},
+            "mlflow": {"run_id": before.get("mlflow"), "run_name": name},
         }
-        for tracker in ("wandb", "trackio"):
-            options[tracker] |= {"name": name, "config": config}
-        with self.tracker_errors():
+        called = {"wandb": lambda run: run.id, "trackio": lambda run: unique, "mlflow": lambda run: run.info.run_id}
+        advice = f"; without {self.directory / TRACKED} it begins anew there" * bool(before)
+        with self.tracker_errors(advice):
             self.accelerator.init_trackers(PROJECT, init_kwargs=options)
-        for tracker in self.accelerator.trackers:
-            if tracker.name == "mlflow":
-                if "mlflow" not in known:  # it lets no parameter change
-                    tracker.store_init_configuration(config)
-                known["mlflow"] = tracker.tracker.info.run_id
-            elif tracker.name != "tensorboard":
-                known[tracker.name] = tracker.tracker.id
-        if known:
-            write_atomically(file, json.dumps(known))
+            now = {one.name: called[one.name](one.tracker) for one in self.accelerator.trackers if one.name in called}
+            if now:
+                write_atomically(self.directory / TRACKED, json.dumps(before | now))
+            if "mlflow" in now.keys() - before.keys():  # it lets no parameter change
+                self.accelerator.get_tracker("mlflow").store_init_configuration(config)
+
+    def tracked(self) -> dict[str, str]:
+        """What each tracker calls the run; nothing before there is one.
+
+        Raises:
+            UserError: the file that says so is damaged.
+        """
+        file = self.directory / TRACKED
+        try:
+            return dict(json.loads(file.read_text())) if file.exists() else {}
+        except (ValueError, TypeError):
+            raise UserError(f"{file} is damaged; without it the run begins anew in its trackers") from None
 
     @contextmanager
-    def tracker_errors(self) -> Iterator[None]:
+    def tracker_errors(self, advice: str = "") -> Iterator[None]:
         """Turn whatever a tracker raises, but a disk's error, into one sentence."""
         try:
             yield
-        except OSError:
-            raise
         except Exception as error:  # each has its own
+            if is_of_disk(error, self.directory):
+                raise
             names = ",".join(map(str, self.accelerator.log_with))
             raise UserError(
                 f"--report_to {names}: {first_line(error)}; the same command goes on, with another --report_to as well"
+                + advice
             ) from None
 
     def print(self, text: str) -> None:
@@ -126,5 +150,8 @@ class RunLog:
         if self.lines:
             with disk_errors(self.directory):
                 self.lines.close()
-        self.accelerator.end_training()
+        try:
+            self.accelerator.end_training()
+        except Exception as error:  # metrics.jsonl has all of it, and the model is still to be written
+            note(f"--report_to {','.join(map(str, self.accelerator.log_with))}: {first_line(error)}")
         threading.excepthook = self.excepthook

@@ -21,6 +21,8 @@ def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> N
     Raises:
         UserError: the disk has less, or a checkpoint cannot be read just now.
     """
+    if not run_directory.exists():  # on this machine: another's process writes the checkpoints
+        return
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     needed = weights * (3 * (keep_last + 1) + 1)  # a checkpoint holds the weights and AdamW's two moments
     try:
