@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import HfApi, ModelCard, ModelCardData, constants, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.repocard import metadata_load
@@ -43,7 +42,7 @@ def card_of(directory: Path, *names: str) -> dict[str, Any]:
     """What the metadata of DIRECTORY/README.md say under these names; nothing if there is no such card."""
     try:
         found = metadata_load(directory / "README.md") or {}
-    except (OSError, ValueError, yaml.YAMLError):
+    except Exception:  # there is none, or whatever yaml makes of it
         return {}
     return {name: found[name] for name in names if found.get(name)}
 
