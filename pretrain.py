@@ -121,15 +121,15 @@ def train(recipe: Recipe) -> None:
     device, rank, world_size = accelerator.device, accelerator.process_index, accelerator.num_processes
     run_directory = RunDirectory(recipe.directory) if accelerator.is_main_process else None  # held until the end
     tokenizer = tokenizer_of(recipe.model) if is_autoencoder(recipe.model) else load_tokenizer(recipe.model)
-    training, held_out, corpus_identity = load_sentences(recipe, tokenizer, accelerator)
+    training, held_out, corpus = load_sentences(recipe, tokenizer, accelerator)
     plain_model = make_model(recipe, tokenizer).to(device)  # pyright: ignore[reportArgumentType]
     accelerator.print(f"{recipe.model} on {world_size} x {device.type}, precision: {accelerator.mixed_precision}")
     check_disk(recipe.directory, plain_model, recipe.keep_last)
     if warning := memory_warning(plain_model, recipe.batch_size // world_size * min(recipe.max_length, 64), device):
         accelerator.print(f"warning: {warning}")
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
-    inputs = {"corpus": corpus_identity, "encoder": fingerprint(plain_model.encoder)}
-    inputs |= {"tokenizer": tokenizer_fingerprint(tokenizer), "precision": accelerator.mixed_precision}
+    inputs = {"precision": accelerator.mixed_precision, "corpus": corpus, "tokenizer": tokenizer_fingerprint(tokenizer)}
+    inputs |= {"encoder": fingerprint(plain_model if is_autoencoder(recipe.model) else plain_model.encoder)}
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
     start, meter = 0, Meter(device, scaled=accelerator.scaler is not None)

@@ -94,5 +94,8 @@ def environment() -> dict[str, str | None]:
         record["commit"] = commit.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         record["commit"] = None
-    record["command"] = " ".join(sys.argv)
+    script = Path(sys.argv[0])
+    record["command"] = " ".join(
+        [str(script.relative_to(ROOT) if script.is_relative_to(ROOT) else script), *sys.argv[1:]]
+    )
     return record

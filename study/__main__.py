@@ -7,23 +7,35 @@
 
 A killed study goes on when the command is given again; started several times (once for each core, GPU or machine that
 shares the directory), the starts share the work. All flags are those of `run`.
+
+`--pretraining_seeds 61821` makes that seed's part of the study: `git add STUDY` takes what is left of a part when the
+weights are gone, and the next part goes on in a copy of it.
 """
 
 from functools import partial
 
 from common.errors import run
+from common.files import write_atomically
 from common.flags import parse
 from study import design, jobs, report
+
+KEPT = (
+    ".gitignore", "run.json", "summary.json", "metrics.jsonl", "episodes.jsonl", "scores-*.json", "rates",
+    "choosing.md", "commands.sh", "tables.md", "plot.svg", "done/*",
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
     study = parse(design.Study, argv, __doc__)
     if study.command == "run":
+        study.directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(study.directory / ".gitignore", "\n".join(["*", "!*/", *(f"!{name}" for name in KEPT), ""]))
         jobs.run_all(study.directory, partial(design.jobs, study))
     if study.command == "gate":
         print(report.check_gate(study.directory, study.pretraining_seeds))
     else:
-        print(report.choose_rates(study.directory) if study.command == "rates" else report.write(study.directory))
+        chosen = study.command == "rates"
+        print(report.choose_rates(study.directory, study.rates) if chosen else report.write(study.directory))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.errors import UserError
 from common.flags import Count, LearningRate, Seed, argument, flag
 from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.methods import METHODS
 from study.jobs import Job
 
 CHOSEN_ON = 100  # INTRA's first episodes serve choosing, the others reporting
+WEIGHTS = "model.safetensors"
 GATE = {"reconstruction_accuracy": 0.4, "share_typed": 0.4}  # what a stage 0 must reach on held-out sentences
 
 # Flags of pretrain.py. `ARMS` have an encoder's rate chosen for each; the variants take C's.
@@ -28,7 +31,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "C_reconstruction": {"detached": "types"},
     "C_neither": {"detached": ["reconstruction", "types"]},
 }
-DOSE = ("B", "C")  # the arms that are also trained for long
+DOSE = ("B", "C")  # the arms that are also trained for long, and read by what costs most
+# The few-shot methods, the encoders and the splits that each reads.
+READOUTS = {
+    "container": (("A", *ARMS, *VARIANTS), TYPES),
+    "readout": (("A", *ARMS), TYPES),
+    "proml": (("A", *DOSE), TYPES[:1]),
+}
 # The typer is trained: its temperature stays where it is. The samples of the softmax are as in stage 0.
 TRAINED = {"temperature_start": 0.5, "temperature_end": 0.5, "lr_schedule": "wsd", "sampled_words": 1000}
 
@@ -50,19 +59,39 @@ class Study:
     max_steps: Count = flag(600, "steps after them")
     learning_rate: LearningRate = flag(1e-3, "rate of the heads after them")
     rates: list[LearningRate] = flag([1e-5, 3e-5, 1e-4], "rates of the encoder to choose from, for each arm")
-    pretraining_seeds: list[Seed] = flag([61820, 61821, 61822, 61823, 61824, 61825], "seeds of pre-training")
+    choosing_seed: Seed = flag(61819, "seed of pre-training of the runs that serve choosing rates, and of the dose")
+    pretraining_seeds: list[Seed] = flag(
+        [61820, 61821, 61822, 61823, 61824, 61825], "seeds of pre-training that count; fewer make a part of the study"
+    )
     seeds: list[Seed] = flag([0], "few-shot seeds")
     episodes: Count = flag(500, "few-shot episodes")
     dose: list[Count] = flag([2000, 5000, 10000], "steps at which one long run each of B and C is read")
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    """The jobs of a study, those that matter most first; stage 1 depends on the rates that the first of them led to."""
-    place, first = study.directory, study.pretraining_seeds[0]
+    """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that a part of the
+    time leads to something that can be reported.
+
+    Raises:
+        UserError: the seed that serves choosing is among those that count.
+    """
+    place = study.directory
+    if study.choosing_seed in study.pretraining_seeds:
+        raise UserError(f"--choosing_seed {study.choosing_seed} must not be among --pretraining_seeds, which count")
     shared: dict[str, Any] = {
         "data": study.data, "mixed_precision": study.mixed_precision, "batch_size": study.batch_size,
         "eval_steps": 200, "report_to": "none",
     }  # fmt: skip
+
+    def stage0(seed: int) -> Iterator[Job]:
+        """The frozen encoder's part, in STUDY/stage0/SEED, and whether it is good enough."""
+        steps = {"max_steps": study.stage0_steps, "frozen_steps": study.stage0_steps}
+        recipe = {"learning_rate": 2e-3, "warmup_steps": min(200, study.stage0_steps), "sparsity_ramp": 0.5}
+        recipe |= {"lr_schedule": "wsd", "sampled_words": 1000, "output_dir": place / "stage0", "name": seed}
+        command = python("pretrain.py", model=study.model, **shared, **steps, **recipe, seed=seed, keep_last=1)
+        needs = ("corpus",) if study.texts else ()
+        yield Job(f"stage0-{seed}", command, needs, place / "stage0" / str(seed) / WEIGHTS)
+        yield Job(f"gate-{seed}", python("study", "gate", place, pretraining_seeds=seed), (f"stage0-{seed}",))
 
     def continued(name: str, arm: str, rate: float, seed: int, steps: int, *needs: str, **flags: Any) -> Iterator[Job]:
         """Stage 1 of an arm, in STUDY/pretrain/NAME, and the plain encoder of it, in STUDY/encoders/NAME."""
@@ -72,12 +101,14 @@ def jobs(study: Study) -> Iterator[Job]:
         } | flags  # fmt: skip
         model, runs = place / "stage0" / str(seed), place / "pretrain"
         command = python("pretrain.py", model=model, **shared, **flags, output_dir=runs, name=name)
-        yield Job(f"pretrain-{name}", command, (f"gate-{seed}", *needs))
+        needs = (f"stage0-{seed}", f"gate-{seed}", *needs)
+        yield Job(f"pretrain-{name}", command, needs, runs / name / WEIGHTS)
         yield converted(name, runs / name, f"pretrain-{name}")
 
     def converted(name: str, checkpoint: Path, *needs: str) -> Job:
-        command = python("convert_checkpoint.py", checkpoint=checkpoint, output=place / "encoders" / name)
-        return Job(f"convert-{name}", command, needs)
+        output = place / "encoders" / name
+        command = python("convert_checkpoint.py", checkpoint=checkpoint, output=output)
+        return Job(f"convert-{name}", command, needs, output / WEIGHTS)
 
     def few_shot(
         folder: str, encoder: str, seed: int, types: tuple[str, ...], episodes: int, method: str
@@ -91,66 +122,67 @@ def jobs(study: Study) -> Iterator[Job]:
                 "mixed_precision": study.mixed_precision, "output": place / folder,
             }  # fmt: skip
             job, needs = f"{folder}-{method}-{name}-{kind}", () if encoder == "A" else (f"convert-{encoder}",)
-            yield Job(f"{job}-source", python("evaluations.few_shot.train", **flags), needs)
+            weights = place / folder / kind / name / "source" / METHODS[method].SOURCE / WEIGHTS
+            yield Job(f"{job}-source", python("evaluations.few_shot.train", **flags), needs, weights)
             command = python("evaluations.few_shot.run", **flags, way=5, shot=1, episodes=episodes)
             yield Job(job, command, (f"{job}-source",))
 
-    # The corpus, if it is to be made; a stage 0 for each seed, and whether it is good enough.
-    corpus = ("corpus",) if study.texts else ()
-    if study.texts:
-        yield Job("corpus", python("data.prepare", *study.texts, output=f"data/{study.data}.txt"))
-    for seed in study.pretraining_seeds:
-        steps = {"max_steps": study.stage0_steps, "frozen_steps": study.stage0_steps}
-        recipe = {"learning_rate": 2e-3, "warmup_steps": min(200, study.stage0_steps), "sparsity_ramp": 0.5}
-        recipe |= {"lr_schedule": "wsd", "sampled_words": 1000, "output_dir": place / "stage0", "name": seed}
-        command = python("pretrain.py", model=study.model, **shared, **steps, **recipe, seed=seed, keep_last=1)
-        yield Job(f"stage0-{seed}", command, corpus)
-        yield Job(f"gate-{seed}", python("study", "gate", place, pretraining_seeds=seed), (f"stage0-{seed}",))
+    def read(arm: str, encoder: str) -> Iterator[Job]:
+        """All that is counted of an encoder but extraction."""
+        for method, (arms, types) in READOUTS.items():
+            for seed in study.seeds if arm in arms else ():
+                yield from few_shot("few-nerd", encoder, seed, types, study.episodes, method)
+
+    def extraction(encoder: str) -> Iterator[Job]:
+        for corpus in study.extraction:
+            name, run = f"extraction-{corpus.name}-{encoder}", place / "extraction" / corpus.name / encoder
+            model, needs = place / "encoders" / encoder, (f"convert-{encoder}",)
+            model, needs = (study.model, ()) if encoder == "A" else (model, needs)
+            command = python("evaluations.supervised_ie.train", model=model, data=corpus, name=run)
+            yield Job(name, command, needs)
+            command = python("evaluations.supervised_ie.evaluate", name=run, data=corpus)
+            yield Job(f"{name}-scores", command, (name,))
 
     # The encoder's rate of each arm, by F1 on the episodes that serve choosing.
+    if study.texts:
+        corpus = Path("data", f"{study.data}.txt")
+        yield Job("corpus", python("data.prepare", *study.texts, output=corpus), (), corpus)
+    yield from stage0(study.choosing_seed)
     tried = []
     for arm in ARMS:
         for rate in study.rates:
             name = f"{arm}-{rate:g}".replace("e-", "e")  # a name has its parts between dashes
-            yield from continued(name, arm, rate, first, study.max_steps)
+            yield from continued(name, arm, rate, study.choosing_seed, study.max_steps)
             chosen_by = list(few_shot("choosing", name, study.seeds[0], TYPES[:1], CHOSEN_ON, "container"))
             yield from chosen_by
             tried.append(chosen_by[-1].name)
-    yield Job("rates", python("study", "rates", place), tuple(tried))
     chosen = place / "rates"
+    yield Job("rates", python("study", "rates", place, rates=study.rates), tuple(tried), chosen)
     rates = dict(line.split() for line in chosen.read_text().splitlines()) if chosen.exists() else {}
 
-    # Stage 1, and the few-shot episodes by CONTaiNER and by a readout that fine-tunes nothing.
-    for arm in (*ARMS, *VARIANTS):
-        rate = float(rates.get(arm[0], study.rates[0]))  # the latter is never run
-        for seed in study.pretraining_seeds:
+    # The encoder as it is, then each seed's arms.
+    yield from read("A", "A")
+    for seed in study.pretraining_seeds:
+        yield from stage0(seed)
+        for arm in (*ARMS, *VARIANTS):
+            rate = float(rates.get(arm[0], study.rates[0]))  # the latter is not run: the job waits for the rates
             yield from continued(f"{arm}-{seed}", arm, rate, seed, study.max_steps, "rates")
-    for method, arms in {"container": (*ARMS, *VARIANTS), "readout": tuple(ARMS)}.items():
-        for encoder in ("A", *(f"{arm}-{seed}" for arm in arms for seed in study.pretraining_seeds)):
-            for seed in study.seeds:
-                yield from few_shot("few-nerd", encoder, seed, TYPES, study.episodes, method)
-
-    # Supervised extraction.
-    for corpus_directory in study.extraction:
-        for encoder in ("A", *(f"{arm}-{seed}" for arm in DOSE for seed in study.pretraining_seeds)):
-            name, run = f"{corpus_directory.name}-{encoder}", place / "extraction" / corpus_directory.name / encoder
-            model, needs = place / "encoders" / encoder, (f"convert-{encoder}",)
-            model, needs = (study.model, ()) if encoder == "A" else (model, needs)
-            command = python("evaluations.supervised_ie.train", model=model, data=corpus_directory, name=run)
-            yield Job(f"extraction-{name}", command, needs)
-            command = python("evaluations.supervised_ie.evaluate", name=run, data=corpus_directory)
-            yield Job(f"extraction-{name}-scores", command, (f"extraction-{name}",))
+        for arm in (*ARMS, *VARIANTS):
+            yield from read(arm, f"{arm}-{seed}")
+        for arm in DOSE:
+            yield from extraction(f"{arm}-{seed}")
+    yield from extraction("A")
 
     # The dose.
-    between, last = math.gcd(*study.dose), max(study.dose)
+    between, last, seed = math.gcd(*study.dose), max(study.dose), study.choosing_seed
     for arm in DOSE:
-        name, rate = f"{arm}_long-{first}", float(rates.get(arm, study.rates[0]))
+        name, rate = f"{arm}_long-{seed}", float(rates.get(arm, study.rates[0]))
         kept = {"save_steps": between, "keep_last": last // between}
-        yield next(continued(name, arm, rate, first, last, "rates", **kept))
+        yield next(continued(name, arm, rate, seed, last, "rates", **kept))
         for step in study.dose:
-            read = f"{arm}_{step}-{first}"
-            yield converted(read, place / "pretrain" / name / f"step-{step}", f"pretrain-{name}")
-            yield from few_shot("dose", read, study.seeds[0], TYPES, study.episodes, "container")
+            encoder = f"{arm}_{step}-{seed}"
+            yield converted(encoder, place / "pretrain" / name / f"step-{step}", f"pretrain-{name}")
+            yield from few_shot("dose", encoder, study.seeds[0], TYPES, study.episodes, "container")
 
 
 def python(script: str, *arguments: Any, **flags: Any) -> tuple[str, ...]:

@@ -24,11 +24,12 @@ PAUSE = 5  # seconds until a start looks again for a job, where all are being do
 
 
 class Job(NamedTuple):
-    """A command that runs once the jobs named in `needs` are done."""
+    """A command that runs once the jobs named in `needs` are done; `output` is a file that others need of it."""
 
     name: str
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    output: Path | None = None
 
     def placeless(self, directory: Path) -> str:
         """The command wherever the study's directory lies."""
@@ -43,7 +44,7 @@ def run_all(directory: Path, make_jobs: Callable[[], Iterable[Job]]) -> None:
             depend on what an earlier job found.
 
     Raises:
-        UserError: a job failed, or was done with another command.
+        UserError: a job failed, was done with another command, or what it made is gone though a job needs it.
     """
     for name in ("logs", "locks", "done"):
         (directory / name).mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,14 @@ def run_all(directory: Path, make_jobs: Callable[[], Iterable[Job]]) -> None:
         left = [job for job in jobs if job.name not in done]
         if not left:
             return
+        made = {job.name: job.output for job in jobs if job.name in done and job.output}
+        for job in left:
+            for name in made.keys() & set(job.needs):
+                if not Path(made[name]).exists():
+                    raise UserError(
+                        f"{directory}: {name} is done, but {made[name]} is gone, which {job.name} needs; without "
+                        f"done/{name} and what is left of it, it is made again"
+                    )
         if ran := next((job for job in left if done.keys() >= set(job.needs) and attempt(directory, job)), None):
             print(f"{ran.name} is done; {len(left) - 1} of {len(jobs)} jobs are left", flush=True)
         else:

@@ -16,16 +16,23 @@ from evaluations.few_shot.compare import check
 from evaluations.few_shot.data import TYPES
 from evaluations.few_shot.records import Run, read_run
 from runs import read_metrics, read_record, read_summary
-from study.design import CHOSEN_ON, GATE
-from study.statistics import f1_of_seeds, hierarchical_difference, holm, sign_flip_p
+from study.design import ARMS, CHOSEN_ON, GATE
+from study.statistics import f1_of_seeds, hierarchical_difference, holm, sign_flip_p, t_interval
 
 NOTE = """\
 F1 of an arm: the counts of its runs summed, and a bootstrap over episodes, which says nothing about other runs.
 Contrasts: a paired bootstrap over pre-training seeds, few-shot seeds and episodes (10,000 samples); p of the exact
-sign-flip test over pre-training seeds, adjusted after Holm in a family; "same" where the 90% interval lies within 1.
+sign-flip test over pre-training seeds, adjusted after Holm in a family; "same" where the 90% interval lies within 1,
+that of the bootstrap and Student's over the seeds.
 """
 MARGIN = 1.0  # points of F1 that do not matter
-FAMILIES = (("C - B", "C - U"), ("U - B",), ("B - A",), ("C - C_types", "C - C_reconstruction", "C - C_neither"))
+FAMILIES = (
+    ("C - B", "C - U"),
+    ("U - B",),
+    ("B - A",),
+    ("C - C_types", "C - C_reconstruction", "C - C_neither"),
+    ("C_neither - B",),  # the check
+)
 TRAINING = ("mlm_loss", "mlm_accuracy", "reconstruction_accuracy", "bleu", "share_typed", "type_perplexity")
 
 Arms = dict[str, dict[tuple[str, str], Run]]  # the runs of each arm, by pre-training seed ("" for A) and few-shot seed
@@ -36,8 +43,9 @@ def write(study: Path) -> str:
     """Write STUDY/tables.md and STUDY/plot.svg; returns the tables.
 
     Raises:
-        UserError: no few-shot setting is finished.
+        UserError: no few-shot setting is finished, or a seed's arms began differently.
     """
+    check_starts(study / "pretrain")
     settings = read_settings(study / "few-nerd")
     if not settings:
         raise UserError(f"{study / 'few-nerd'} holds no finished setting")
@@ -51,6 +59,21 @@ def write(study: Path) -> str:
     write_atomically(study / "tables.md", text)
     write_atomically(study / "plot.svg", svg(plot(settings)))
     return text
+
+
+def check_starts(pretraining: Path) -> None:
+    """See that the runs of a seed, or of a rate to choose from, started from one stage 0.
+
+    Raises:
+        UserError: naming two that did not.
+    """
+    starts: dict[str, dict[str, Path]] = {}  # by seed or rate the weights of the start, with a run of each
+    for run in sorted(path.parent for path in pretraining.glob("*-*/run.json")):
+        weights = read_record(run).get("inputs", {}).get("encoder")
+        starts.setdefault(run.name.partition("-")[2], {}).setdefault(weights, run)
+    for runs in starts.values():
+        if len(runs) > 1:
+            raise UserError(f"{' and '.join(map(str, runs.values()))} did not start from the same stage 0")
 
 
 def check_gate(study: Path, seeds: Iterable[int]) -> str:
@@ -68,22 +91,23 @@ def check_gate(study: Path, seeds: Iterable[int]) -> str:
     return table
 
 
-def choose_rates(study: Path) -> str:
+def choose_rates(study: Path, rates: Iterable[float]) -> str:
     """Write STUDY/rates, the encoder's rate of each arm that has the highest F1 on the episodes that serve choosing.
 
     Returns:
         the table of all of them, which is written to STUDY/choosing.md.
 
     Raises:
-        UserError: there is no run.
+        UserError: an arm has no run of one of the rates.
     """
     f1: dict[str, dict[float, float]] = {}  # of each arm at each rate
     for arm, runs in read_settings(study / "choosing", choosing=True).get("intra 5-1", {}).items():
         for (rate, _), one in runs.items():
             arguments = read_record(study / "pretrain" / f"{arm}-{rate}")["arguments"]
             f1.setdefault(arm, {})[arguments["encoder_learning_rate"]] = micro_prf(one.counts("full").sum(0))[2]
-    if not f1:
-        raise UserError(f"{study / 'choosing'} holds no finished run")
+    for arm in ARMS:
+        if missing := sorted(set(rates) - f1.get(arm, {}).keys()):
+            raise UserError(f"{study / 'choosing'} holds no finished run of {arm} at the rate {missing[0]:g}")
     table = "| arm | encoder's learning rate | F1 |\n|---|---:|---:|"
     for arm, row in f1.items():
         table += "".join(f"\n| {arm} | {rate:g} | {value:.2f} |" for rate, value in sorted(row.items()))
@@ -109,7 +133,7 @@ def training_table(pretraining: Path) -> str:
 
 
 def scores_table(extraction: Path) -> str:
-    """F1 of every task on a corpus' test part, by encoder."""
+    """F1 of every task on a corpus' test part, or dev where it has none, by encoder."""
     rows = {path.parent.name: read_scores(path) for path in sorted(extraction.glob("*/scores-*.json"))}
     tasks = list(dict.fromkeys(task for row in rows.values() for task in row))
     lines = [f"| encoder | {' | '.join(tasks)} |", "|---" + "|---:" * len(tasks) + "|"]
@@ -172,8 +196,9 @@ def contrast(arms: Arms, pair: str) -> dict[str, Any] | None:
     before, after = (np.array([[side[key].counts("full") for key in row] for row in keys]) for side in (a, b))
     found = hierarchical_difference(before, after)  # of (S, K, E, 3)
     low, high = found.interval()
-    p_value = sign_flip_p((f1_of_seeds(after) - f1_of_seeds(before)).tolist())
-    same = "same" if found.equivalent(MARGIN) else ""
+    of_seeds = (f1_of_seeds(after) - f1_of_seeds(before)).tolist()
+    same = "same" if found.equivalent(MARGIN) and max(map(abs, t_interval(of_seeds))) < MARGIN else ""
+    p_value = sign_flip_p(of_seeds)
     return {"value": found.observed, "low": low, "high": high, "seeds": len(seeds), "p": p_value, "same": same}
 
 

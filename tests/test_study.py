@@ -27,13 +27,14 @@ RESULTS = ROOT / "study" / "results"
 
 def recipes(directory: Path) -> dict[str, Recipe]:
     """The recipes of pre-training in a study of two seeds, by the names of their jobs."""
-    made = jobs(Study(directory=directory, pretraining_seeds=[1, 2]))
+    made = jobs(Study(directory=directory, pretraining_seeds=[1, 2], choosing_seed=3))
     return {job.name: read_recipe(list(job.command[2:])) for job in made if job.command[1] == "pretrain.py"}
 
 
 def write_pretraining(folder: Path, rate: float, **metrics: float) -> None:
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"arguments": {"encoder_learning_rate": rate}}))
+    record = {"arguments": {"encoder_learning_rate": rate}, "inputs": {"encoder": "one"}}
+    (folder / "run.json").write_text(json.dumps(record))
     lines = [{"step": 0, "validation": {"mlm_loss": 0.1}}, {"step": 10, "loss": 0.2}]
     lines.append({"step": 20, "validation": metrics})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -70,11 +71,31 @@ def test_each_seed_starts_from_its_own_stage_0_whose_encoder_is_frozen(tmp_path)
 
 def test_what_a_job_needs_comes_before_it():
     before: set[str] = set()
-    for job in jobs(Study(directory=Path("s"), texts=["a.txt"], pretraining_seeds=[1, 2], extraction=[Path("e")])):
+    study = Study(
+        directory=Path("s"), texts=["a.txt"], pretraining_seeds=[1, 2], choosing_seed=3, extraction=[Path("e")]
+    )
+    for job in jobs(study):
         assert before.issuperset(job.needs) and job.name not in before, job.name
+        if job.name == "stage0-2":  # all that the first seed is for has come
+            assert {"few-nerd-container-C_neither-1-0-inter", "extraction-e-C-1-scores"} < before
         before.add(job.name)
     assert {"gate-2", "rates", "few-nerd-container-C_types-2-0-inter", "few-nerd-readout-A-0-intra"} < before
-    assert {"extraction-e-B-1-scores", "dose-container-C_5000-1-0-inter"} < before
+    assert {"extraction-e-B-1-scores", "dose-container-C_5000-3-0-inter", "few-nerd-proml-C-2-0-intra"} < before
+    assert not any("-3-0" in name for name in before if name.startswith("few-nerd"))  # the choosing seed never counts
+
+
+def test_a_seed_that_serves_choosing_cannot_count():
+    with pytest.raises(UserError, match="--choosing_seed 2 must not be among --pretraining_seeds"):
+        list(jobs(Study(directory=Path("s"), pretraining_seeds=[1, 2], choosing_seed=2)))
+
+
+def test_arms_of_a_seed_that_did_not_start_alike_are_no_pair(tmp_path):
+    for name, weights in (("B-1", "one"), ("C-1", "one"), ("B-2", "two"), ("C-2", "three")):
+        write_pretraining(tmp_path / "pretrain" / name, 1e-5)
+        record = {"arguments": {}, "inputs": {"encoder": weights}}
+        (tmp_path / "pretrain" / name / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"B-2 and .*C-2 did not start from the same stage 0"):
+        study.main(["report", str(tmp_path)])
 
 
 def test_mistakes_are_named(capsys):
@@ -93,13 +114,19 @@ def test_a_stage_0_outside_the_regime_ends_the_study(tmp_path, capsys):
 
 def test_the_rate_of_the_highest_f1_is_chosen_for_each_arm(tmp_path):
     """Of 5 entities in each episode so many are right; what comes after the first 100 episodes must not count."""
-    for name, rate, correct in (("B-1e05", 1e-5, 2), ("B-3e05", 3e-5, 1), ("C-1e05", 1e-5, 3), ("C-3e05", 3e-5, 4)):
+    choices = {"B": (2, 1), "U": (1, 2), "C": (3, 4)}
+    for arm, rate, correct in (
+        (arm, rate, n) for arm, ns in choices.items() for rate, n in zip((1e-5, 3e-5), ns, strict=True)
+    ):
+        name = f"{arm}-{rate:g}".replace("e-", "e")
         write_pretraining(tmp_path / "pretrain" / name, rate)
         episodes = [[correct, 5, 5]] * 100 + [[5 - correct, 5, 5]] * 300
         write_few_shot_run(tmp_path / f"choosing/intra/{name}-0/5-1", episodes, 0)
-    study.main(["rates", str(tmp_path)])
-    assert (tmp_path / "rates").read_text() == "B 1e-05\nC 3e-05\n"
+    study.main(["rates", str(tmp_path), "--rates", "1e-5", "3e-5"])
+    assert (tmp_path / "rates").read_text() == "B 1e-05\nC 3e-05\nU 3e-05\n"
     assert "| C | 3e-05 | 80.00 |" in (tmp_path / "choosing.md").read_text()
+    with pytest.raises(UserError, match=r"holds no finished run of B at the rate 0\.0001"):
+        study.main(["rates", str(tmp_path), "--rates", "1e-5", "1e-4"])
 
 
 def test_without_runs_it_says_so(tmp_path):
@@ -187,17 +214,17 @@ def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     place = tmp_path / "study"
     flags = {
         "model": encoder, "data": text, "few_nerd": data, "stage0_steps": 2, "max_steps": 2, "rates": 1e-5, "dose": 4,
-        "pretraining_seeds": 5, "episodes": 3, "batch_size": 4,
+        "pretraining_seeds": 5, "choosing_seed": 6, "episodes": 3, "batch_size": 4,
     }  # fmt: skip
     argv = ["run", str(place), *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
     study.main(argv)
     done = {path.name for path in (place / "done").iterdir()}
-    assert len((place / "commands.sh").read_text().splitlines()) == len(done) == 83
+    assert len((place / "commands.sh").read_text().splitlines()) == len(done) == 91
     tables = (place / "tables.md").read_text()
     for setting in ("intra 5-1", "inter 5-1", "intra 5-1-readout", "inter 5-1-readout"):
         for pair in ("C - B", "C - U", "U - B", "B - A"):
             assert f"| {setting} | {pair} | 1 | " in tables
-    for pair in ("C - C_types", "C - C_reconstruction", "C - C_neither"):
+    for pair in ("C - C_types", "C - C_reconstruction", "C - C_neither", "C_neither - B"):
         assert f"| intra 5-1 | {pair} | 1 | " in tables
     assert "| intra 5-1 | 1 | A |" in tables and "| inter 5-1 | 3 | C_4 |" in tables
 
@@ -205,5 +232,5 @@ def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     study.main(argv)
     again = capsys.readouterr().out
-    assert "few-nerd-container-C-5-0-inter is done; 0 of 83 jobs are left" in again and again.count(" is done") == 1
+    assert "few-nerd-container-C-5-0-inter is done; 0 of 91 jobs are left" in again and again.count(" is done") == 1
     assert (place / "tables.md").read_text() == tables

@@ -109,3 +109,13 @@ def test_a_command_may_depend_on_what_an_earlier_job_found(tmp_path):
 
     run_all(tmp_path, graph)
     assert (tmp_path / "used").read_text() == "42\n"
+
+
+def test_what_was_made_and_is_gone_is_said_if_a_job_needs_it(tmp_path):
+    made = tmp_path / "made"
+    graph = [Job("a", ("touch", str(made)), (), made), shell("b", "true", "a")]
+    run_all(tmp_path, lambda: graph)
+    made.unlink()
+    run_all(tmp_path, lambda: graph)  # nothing needs it any more
+    with pytest.raises(UserError, match=r"a is done, but .*made is gone, which c needs; without done/a"):
+        run_all(tmp_path, lambda: [*graph, shell("c", "true", "a")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluations.bootstrap import micro_prf, paired_difference
-from study.statistics import Difference, f1_of_seeds, hierarchical_difference, holm, sign_flip_p
+from study.statistics import Difference, f1_of_seeds, hierarchical_difference, holm, sign_flip_p, t_interval
 
 
 def random_counts(seeds: int, few_shot_seeds: int, episodes: int, seed: int = 0) -> np.ndarray:
@@ -99,3 +99,15 @@ def test_equivalence_is_the_narrower_interval_within_the_margin():
     assert difference.equivalent(0.91) and not difference.equivalent(0.89)
     assert not difference.equivalent(0.94, alpha=0.025)
     assert not Difference(0.5, samples + 0.5).equivalent(1)
+
+
+def test_students_interval_by_hand():
+    """Of 1, 2, 3: mean 2, standard deviation 1, and t of two degrees of freedom at 95% is 2.920."""
+    assert t_interval([1, 2, 3]) == pytest.approx((2 - 2.920 / 3**0.5, 2 + 2.920 / 3**0.5), abs=1e-3)
+    assert t_interval([0.5]) == (-np.inf, np.inf)  # one run says nothing about others
+
+
+def test_six_seeds_can_show_what_the_plan_asks_for():
+    """Both contrasts of a split at once need no adjustment, and the splits are tested in a fixed order."""
+    assert max(sign_flip_p([1] * 6), sign_flip_p([2] * 6)) < 0.05
+    assert min(holm({name: sign_flip_p([1] * 6) for name in "abcd"}).values()) > 0.05
