@@ -109,7 +109,7 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
     on_gpu = device.type == "cuda"
     tokenizer = load_tokenizer("minilm")  # bert-base-uncased's vocabulary
     corpus, _ = load_corpus(recipe.data, tokenizer, 128)
-    model = make_model(recipe).train()
+    model: Any = make_model(recipe).train()
     if form == "plain":
         use_plain_parts(model)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, foreach=True)
