@@ -129,7 +129,7 @@ def train(recipe: Recipe) -> None:
         accelerator.print(f"warning: {warning}")
     optimizer = make_optimizer(plain_model, recipe.learning_rate, recipe.encoder_learning_rate, recipe.weight_decay)
     inputs = {"precision": accelerator.mixed_precision, "corpus": corpus, "tokenizer": tokenizer_fingerprint(tokenizer)}
-    inputs |= {"encoder": fingerprint(plain_model if is_autoencoder(recipe.model) else plain_model.encoder)}
+    inputs |= {"encoder": fingerprint(plain_model.encoder), "start": fingerprint(plain_model)}
 
     # --- a new run, one to go on with, or a finished one ----------------------------------------------------------
     start, meter = 0, Meter(device, scaled=accelerator.scaler is not None)
@@ -189,7 +189,7 @@ def train(recipe: Recipe) -> None:
             model, optimizer = accelerator.prepare(plain_model, optimizer)
             if recipe.compile:  # on a GPU replayed as CUDA graphs, one for each shape of a batch
                 packs(plain_model.encoder)  # tried before the model is traced
-                model = torch.compile(model, dynamic=True, mode="reduce-overhead")
+                model = torch.compile(model, dynamic=True, mode="reduce-overhead" if accumulation == 1 else None)
         rates = set_learning_rate(
             optimizer, step, recipe.lr_schedule, recipe.warmup_steps, recipe.frozen_steps, recipe.max_steps
         )

@@ -29,7 +29,7 @@ KNOWN = {
 def on_hub(name: str) -> str | None:
     """The hub id in a name of a model or data set (ID or ID:CONFIG); None if it is, or was elsewhere, a path."""
     path, repository = Path(name), name.split(":")[0]
-    if not name or path.is_absolute() or path.exists() or name[0] in ".~" or FILE.search(name):
+    if not name or path.is_absolute() or path.exists() or name[0] in ".~" or FILE.search(repository) or "://" in name:
         return None
     try:
         validate_repo_id(repository)
@@ -59,9 +59,14 @@ def origin(encoder: str) -> dict[str, Any]:
     return {"base_model": found} if (found := on_hub(encoder)) else {}
 
 
-def corpus_name(data: str) -> str:
-    """The corpus of `--data` for a card: a hub id, or the name of a file without its directory."""
-    return on_hub(data) or FILE.sub("", Path(data).name)
+def corpus_of(data: str) -> tuple[str, list[str] | None]:
+    """The corpus of `--data` for a card: its name, which of a file has no directory, and the hub's data sets, if any.
+
+    A name without an owner is a file in data/ or a bundled corpus.
+    """
+    if "/" in (found := on_hub(data) or ""):
+        return found, [found]
+    return FILE.sub("", Path(data).name), None
 
 
 def cell(value: Any) -> str:

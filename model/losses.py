@@ -67,7 +67,8 @@ class VocabularyCrossEntropy(Function):
         fill = -vocabulary % 64
         if device != "cpu" or torch.compiler.is_compiling():
             words, biases = F.pad(words, (0, 0, 0, fill)), F.pad(biases, (0, fill), value=-torch.inf)
-        blocks = math.ceil(len(hidden) * (vocabulary + fill) / 2**23) if device == "cpu" else 1  # of 32 MB of logits
+        limit = 2**23 if device == "cpu" else 2**29  # logits of a block; on a CPU 32 MB
+        blocks = 1 if torch.compiler.is_compiling() else math.ceil(len(hidden) * (vocabulary + fill) / limit)
         block = math.ceil(len(hidden) / max(1, blocks))
         buffer = hidden.new_empty(block, vocabulary + fill)
         total = torch.zeros((), device=hidden.device)

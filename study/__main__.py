@@ -19,17 +19,33 @@ from common.files import write_atomically
 from common.flags import parse
 from study import design, jobs, report
 
-KEPT = (
-    ".gitignore", "run.json", "summary.json", "metrics.jsonl", "episodes.jsonl", "scores-*.json", "rates",
-    "choosing.md", "commands.sh", "tables.md", "plot.svg", "done/*",
-)  # fmt: skip
+# What git keeps of a study: all that was measured, but no weights. The corpus is made again: git ignores it, too.
+KEPT = """\
+*
+!*/
+!.gitignore
+!run.json
+!summary.json
+!metrics.jsonl
+!episodes.jsonl
+!scores-*.json
+!/rates
+!/choosing.md
+!/commands.sh
+!/tables.md
+!/plot.svg
+!/done/*
+/done/corpus
+"""
 
 
 def main(argv: list[str]) -> None:
     study = parse(design.Study, argv, __doc__)
     if study.command == "run":
+        list(design.jobs(study))  # which refuses what cannot be
         study.directory.mkdir(parents=True, exist_ok=True)
-        write_atomically(study.directory / ".gitignore", "\n".join(["*", "!*/", *(f"!{name}" for name in KEPT), ""]))
+        if not (ignored := study.directory / ".gitignore").exists():
+            write_atomically(ignored, KEPT)
         jobs.run_all(study.directory, partial(design.jobs, study))
     if study.command == "gate":
         print(report.check_gate(study.directory, study.pretraining_seeds))

@@ -179,9 +179,10 @@ def jobs(study: Study) -> Iterator[Job]:
         name, rate = f"{arm}_long-{seed}", float(rates.get(arm, study.rates[0]))
         kept = {"save_steps": between, "keep_last": last // between}
         yield next(continued(name, arm, rate, seed, last, "rates", **kept))
-        for step in study.dose:
-            encoder = f"{arm}_{step}-{seed}"
+        encoders = [f"{arm}-{rate:g}".replace("e-", "e"), *(f"{arm}_{step}-{seed}" for step in study.dose)]
+        for encoder, step in zip(encoders[1:], study.dose, strict=True):
             yield converted(encoder, place / "pretrain" / name / f"step-{step}", f"pretrain-{name}")
+        for encoder in encoders:  # that of `max_steps` serves choosing, too
             yield from few_shot("dose", encoder, study.seeds[0], TYPES, study.episodes, "container")
 
 

@@ -58,13 +58,18 @@ def run_all(directory: Path, make_jobs: Callable[[], Iterable[Job]]) -> None:
         if not left:
             return
         made = {job.name: job.output for job in jobs if job.name in done and job.output}
-        for job in left:
-            for name in made.keys() & set(job.needs):
-                if not Path(made[name]).exists():
-                    raise UserError(
-                        f"{directory}: {name} is done, but {made[name]} is gone, which {job.name} needs; without "
-                        f"done/{name} and what is left of it, it is made again"
-                    )
+        gone = {name for name, output in made.items() if not Path(output).exists()}
+        if waiting := [job for job in left if gone & set(job.needs)]:
+            for job in left:  # in their order: what waits for a job that waits does so, too
+                if job not in waiting and {one.name for one in waiting} & set(job.needs):
+                    waiting.append(job)
+            if len(waiting) == len(left):
+                name = min(gone & set(waiting[0].needs))
+                raise UserError(
+                    f"{directory}: {name} is done, but {made[name]} is gone, which {waiting[0].name} needs; without "
+                    f"done/{name} and what is left of it, it is made again"
+                )
+            left = [job for job in left if job not in waiting]
         if ran := next((job for job in left if done.keys() >= set(job.needs) and attempt(directory, job)), None):
             print(f"{ran.name} is done; {len(left) - 1} of {len(jobs)} jobs are left", flush=True)
         else:

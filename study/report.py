@@ -62,18 +62,19 @@ def write(study: Path) -> str:
 
 
 def check_starts(pretraining: Path) -> None:
-    """See that the runs of a seed, or of a rate to choose from, started from one stage 0.
+    """See that the runs of a seed, or of a rate to choose from, started from one stage 0, and that all have one corpus.
 
     Raises:
         UserError: naming two that did not.
     """
-    starts: dict[str, dict[str, Path]] = {}  # by seed or rate the weights of the start, with a run of each
+    alike: dict[str, dict[str, Path]] = {}  # by what must be one, its values with a run of each
     for run in sorted(path.parent for path in pretraining.glob("*-*/run.json")):
-        weights = read_record(run).get("inputs", {}).get("encoder")
-        starts.setdefault(run.name.partition("-")[2], {}).setdefault(weights, run)
-    for runs in starts.values():
+        inputs = read_record(run)["inputs"]
+        alike.setdefault("corpus", {}).setdefault(inputs["corpus"], run)
+        alike.setdefault(f"stage 0 of {run.name.partition('-')[2]}", {}).setdefault(inputs["start"], run)
+    for what, runs in alike.items():
         if len(runs) > 1:
-            raise UserError(f"{' and '.join(map(str, runs.values()))} did not start from the same stage 0")
+            raise UserError(f"{' and '.join(map(str, runs.values()))} did not have the same {what}")
 
 
 def check_gate(study: Path, seeds: Iterable[int]) -> str:

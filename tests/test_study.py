@@ -33,7 +33,7 @@ def recipes(directory: Path) -> dict[str, Recipe]:
 
 def write_pretraining(folder: Path, rate: float, **metrics: float) -> None:
     folder.mkdir(parents=True)
-    record = {"arguments": {"encoder_learning_rate": rate}, "inputs": {"encoder": "one"}}
+    record = {"arguments": {"encoder_learning_rate": rate}, "inputs": {"start": "one", "corpus": "x"}}
     (folder / "run.json").write_text(json.dumps(record))
     lines = [{"step": 0, "validation": {"mlm_loss": 0.1}}, {"step": 10, "loss": 0.2}]
     lines.append({"step": 20, "validation": metrics})
@@ -92,9 +92,9 @@ def test_a_seed_that_serves_choosing_cannot_count():
 def test_arms_of_a_seed_that_did_not_start_alike_are_no_pair(tmp_path):
     for name, weights in (("B-1", "one"), ("C-1", "one"), ("B-2", "two"), ("C-2", "three")):
         write_pretraining(tmp_path / "pretrain" / name, 1e-5)
-        record = {"arguments": {}, "inputs": {"encoder": weights}}
+        record = {"arguments": {}, "inputs": {"start": weights, "corpus": "x"}}
         (tmp_path / "pretrain" / name / "run.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"B-2 and .*C-2 did not start from the same stage 0"):
+    with pytest.raises(UserError, match=r"B-2 and .*C-2 did not have the same stage 0 of 2"):
         study.main(["report", str(tmp_path)])
 
 
@@ -219,7 +219,7 @@ def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     argv = ["run", str(place), *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
     study.main(argv)
     done = {path.name for path in (place / "done").iterdir()}
-    assert len((place / "commands.sh").read_text().splitlines()) == len(done) == 91
+    assert len((place / "commands.sh").read_text().splitlines()) == len(done) == 99
     tables = (place / "tables.md").read_text()
     for setting in ("intra 5-1", "inter 5-1", "intra 5-1-readout", "inter 5-1-readout"):
         for pair in ("C - B", "C - U", "U - B", "B - A"):
@@ -232,5 +232,13 @@ def test_a_whole_study_in_small_and_again(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     study.main(argv)
     again = capsys.readouterr().out
-    assert "few-nerd-container-C-5-0-inter is done; 0 of 91 jobs are left" in again and again.count(" is done") == 1
+    assert "few-nerd-container-C-5-0-inter is done; 0 of 99 jobs are left" in again and again.count(" is done") == 1
     assert (place / "tables.md").read_text() == tables
+
+    kept = tmp_path / "kept"  # what git takes of it: another seed goes on in a copy, without the weights of this one
+    for command in (["git", "init", "-q"], ["git", "add", "."], ["git", "checkout-index", "-a", f"--prefix={kept}/"]):
+        subprocess.run(command, cwd=place, check=True)
+    assert not [*kept.rglob("*.safetensors"), *kept.glob("log*")]
+    argv[argv.index("5")], argv[1] = "7", str(kept)
+    study.main(argv)
+    assert "| intra 5-1 | C - B | 2 | " in (kept / "tables.md").read_text()

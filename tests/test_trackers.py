@@ -31,7 +31,10 @@ def needs(package):
 
 def test_what_is_no_tracker_is_said_before_anything_is_written(runs):
     status, text = runs("new", report_to="tensorboard,board")
-    assert status == 2 and "no tracker `board`; there are tensorboard, wandb, trackio, mlflow, or none alone" in text
+    assert (
+        status == 2
+        and "no tracker `board`; choose among tensorboard, wandb, trackio, mlflow, or none by itself" in text
+    )
     assert not (runs.output / "new").exists()
 
 
@@ -44,7 +47,7 @@ def test_a_tracker_that_is_not_installed_is_named(monkeypatch):
 
 def test_how_trackers_are_named():
     assert pick_trackers(" tensorboard ,") == ["tensorboard"] and pick_trackers("") == pick_trackers(" none") == []
-    with pytest.raises(UserError, match="no tracker `none`; there are "):
+    with pytest.raises(UserError, match="no tracker `none`; choose among "):
         pick_trackers("none,tensorboard")
 
 

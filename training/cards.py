@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult
 
 from common.errors import UserError
 from common.files import ROOT
-from common.hub import card_of, corpus_name, on_hub, origin, push, write_card
+from common.hub import card_of, corpus_of, origin, push, write_card
 from runs import read_metrics, read_record
 from training.checkpoints import MANIFEST, disk_errors
 from training.report import CURVES, Curve, curves
@@ -37,12 +37,12 @@ def is_typed(training: dict[str, Curve]) -> bool:
 
 def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -> dict[str, Any]:
     """The card's metadata; `measures` are the last validation's."""
-    data = str(arguments.get("data", ""))
+    corpus, hub_datasets = corpus_of(str(arguments.get("data", "")))
     results = [
         EvalResult(
             task_type="fill-mask" if measure.startswith("mlm") else "text2text-generation",
-            dataset_type=corpus_name(data) or "text",
-            dataset_name=f"validation part of {corpus_name(data)}",
+            dataset_type=corpus or "text",
+            dataset_name=f"validation part of {corpus}",
             metric_type=measure,
             metric_name=CURVES.get(measure, measure),
             metric_value=value,
@@ -53,7 +53,7 @@ def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -
         "model_name": name,
         "library_name": "transformers",
         "tags": ["sparse-latent-typing", "continued-pre-training"],
-        "datasets": [found] if (found := on_hub(data)) else None,
+        "datasets": hub_datasets,
         "eval_results": results or None,
         **origin(str(arguments.get("model", ""))),
     }

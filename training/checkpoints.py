@@ -230,7 +230,7 @@ def where_to_start(run_directory: RunDirectory, recipe: Recipe, inputs: dict[str
     if not run_directory.begin(
         asdict(recipe),
         inputs,
-        recipe.FREE,
+        recipe.FREE | {"start"},  # a resumed run has its checkpoint's weights
         recipe.resume,
         recipe.restart,
         {"max_steps": LONGER.format(recipe.directory)},

@@ -35,7 +35,7 @@ def pick_trackers(report_to: str) -> list[str]:
     for name in names:
         if name not in TRACKERS:
             raise UserError(
-                f"--report_to {report_to}: no tracker `{name}`; there are {', '.join(TRACKERS)}, or none alone"
+                f"--report_to {report_to}: no tracker `{name}`; choose among {', '.join(TRACKERS)}, or none by itself"
             )
         if name not in installed:
             raise UserError(f"--report_to {report_to}: the package {name} is not installed; pip install {name}")
@@ -150,8 +150,11 @@ class RunLog:
         if self.lines:
             with disk_errors(self.directory):
                 self.lines.close()
-        try:
-            self.accelerator.end_training()
-        except Exception as error:  # metrics.jsonl has all of it, and the model is still to be written
-            note(f"--report_to {','.join(map(str, self.accelerator.log_with))}: {first_line(error)}")
+        for tracker in self.accelerator.trackers:
+            try:
+                tracker.finish()
+            except Exception as error:  # metrics.jsonl has all of it, and the model is still to be written
+                note(f"--report_to {tracker.name}: {first_line(error)}")
+        self.accelerator.trackers = []
+        self.accelerator.end_training()
         threading.excepthook = self.excepthook

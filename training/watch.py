@@ -58,7 +58,7 @@ class DeadTypeWatch:
     def dead(self, done: int, accelerator: Accelerator) -> list[int]:
         """The types that took no token in the last `PATIENCE` of the steps done, in any process."""
         gathered = cast(Tensor, accelerator.gather(self.last_seen))
-        self.last_seen = gathered.view(accelerator.num_processes, -1).amax(0)  # (C,) what a checkpoint keeps is of all
+        self.last_seen = gathered.view(accelerator.num_processes, -1).amax(0)  # (C,) of all, which a checkpoint keeps
         return [t for t, seen in enumerate(self.last_seen.tolist()) if t and done - seen >= self.PATIENCE]
 
     def warning(self, dead: list[int]) -> str | None:

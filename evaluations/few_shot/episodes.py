@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--given takes a support set and a query set, not {len(recipe.given)} files")
     for name in ("way", "shot", "episodes", "seed"):
         if recipe.given is not None and getattr(recipe, name) != getattr(Recipe, name):
-            raise UserError(f"--{name} is of episodes that are drawn; --given is one episode, of what is in its files")
+            raise UserError(f"--{name} applies to drawn episodes only; --given makes one episode of its two files")
     if Path(recipe.type).name != recipe.type or recipe.type in ("", "..", "episode-data"):
         raise UserError(f"--type {recipe.type} cannot be the name of a directory")
     read: dict[str, Examples] = {}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult
 
-from common.hub import corpus_name, on_hub, origin, write_card
+from common.hub import corpus_of, origin, write_card
 from evaluations.supervised_ie.checkpoint import read_best, read_json, read_settings
 from evaluations.supervised_ie.labels import Labels
 
@@ -21,7 +21,7 @@ def write_model_card(directory: Path) -> Path:
     for file in sorted(directory.glob("scores-*.json")):
         scores = read_json(file)
         f1 |= {(scores["split"], task): line["f1"] for task, line in scores["scores"].items()}
-    dataset = corpus_name(data)
+    dataset, hub_datasets = corpus_of(data)
     results = [
         EvalResult(
             task_type="token-classification",
@@ -37,7 +37,7 @@ def write_model_card(directory: Path) -> Path:
     metadata = {
         "model_name": directory.name,
         "tags": ["information-extraction", "token-classification"],
-        "datasets": [found] if (found := on_hub(data)) else None,
+        "datasets": hub_datasets,
         "eval_results": results,
         **origin(encoder),
     }

@@ -185,7 +185,7 @@ def test_a_given_support_set_and_query_file(tmp_path, capsys):
         (["--input", "MINE", "--way", "1"], "; in sentences without types but person, `person` has 0 entities"),
         (["--input", "MINE", "--train", "MINE", "--given", "MINE"], "give either --input, .* or --given"),
         (["--given", "MINE"], "--given takes a support set and a query set, not 1"),
-        (["--given", "MINE", "MINE", "--way", "3"], "--way is of episodes that are drawn; --given is one episode"),
+        (["--given", "MINE", "MINE", "--way", "3"], "--way applies to drawn episodes only; --given makes one"),
         (["--input", "MINE", "--type", "a/b"], "--type a/b cannot be the name of a directory"),
         (["--input", "MINE", "--type", ".."], "--type .. cannot be the name of a directory"),
         (["--input", "MINE", "--type", ""], "--type  cannot be the name of a directory"),
