@@ -165,6 +165,7 @@ def resumption(recipe: Recipe, encoder: str, folder: Path) -> Rows:
                 result += f"; {skipped} steps skipped by the scaler"
             kernels = "deterministic kernels" if deterministic else "default kernels"
             yield f"resumed after {STEPS // 2} of {STEPS} steps, {precision}, {kernels}", result
+            shutil.rmtree(folder / precision)
 
 
 # --- pre-training -------------------------------------------------------------------------------------------------
