@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 __all__ = ["FewShotTagger"]
 
 
-def __getattr__(name: str) -> Any:
-    """`FewShotTagger`, imported with torch and the methods only where it is asked for."""
+def __getattr__(name: str) -> Any:  # torch and the methods are imported only where the tagger is asked for
     if name == "FewShotTagger":
         from evaluations.few_shot.tagger import FewShotTagger
 

@@ -1,6 +1,7 @@
 """Compare two runs over the same episodes by a paired bootstrap: the difference of micro F1, in all and per type."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,23 +27,25 @@ class Recipe(Selection):
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
+    names = (recipe.run_a, recipe.run_b)
     sides = [
-        {folder: read_run(Path(folder), recipe.skip_episodes, recipe.episodes) for folder in folders.split(",")}
-        for folders in (recipe.run_a, recipe.run_b)
+        {folder: read_run(Path(folder), recipe.skip_episodes, recipe.episodes) for folder in name.split(",")}
+        for name in names
     ]
-    for folders, side in zip((recipe.run_a, recipe.run_b), sides, strict=True):
+    for name, side in zip(names, sides, strict=True):
         if len({one.method for one in side.values()}) > 1:
-            raise UserError(f"{folders}: runs of different methods cannot be summed")
+            raise UserError(f"{name}: runs of different methods cannot be summed")
         check(side)  # here the method's own flags count, even if the other side is of another method
     check(sides[0] | sides[1])
-    methods = [next(iter(side.values())) for side in sides]
+    first = [next(iter(side.values())) for side in sides]
+    reads = [one.reads_label_names for one in first]
     a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
-    types_a, types_b = (per_type(list(side.values()), recipe.scoring) for side in sides)
+    types_a, types_b = (per_type(side.values(), recipe.scoring) for side in sides)
     result = {
         "a": recipe.run_a,
         "b": recipe.run_b,
-        "methods": [one.method for one in methods],
-        "label_names": [one.reads_label_names for one in methods],
+        "methods": [one.method for one in first],
+        "label_names": reads,
         "episodes": len(a),
         "scoring": recipe.scoring,
         "all": differences(a, b),
@@ -55,13 +58,13 @@ def main(argv: list[str]) -> None:
         write_atomically(recipe.output.with_suffix(".svg"), svg(figure))
     else:
         figure.savefig(recipe.output.with_suffix(".png"))
-    for side, name, one in zip("AB", (recipe.run_a, recipe.run_b), methods, strict=True):
+    for side, name, one in zip("AB", names, first, strict=True):
         print(f"{side}: {name} ({one.method}, {'reads' if one.reads_label_names else 'does not read'} label names)")
-    if methods[0].reads_label_names != methods[1].reads_label_names:
+    if reads[0] != reads[1]:
         print("Only one of them reads label names: the settings differ, and the difference is not the method's alone.")
     print(f"{len(a)} episodes, {recipe.scoring} scoring\n")
     print("| | F1 A | F1 B | B - A | 95% interval | p |\n|---|---:|---:|---:|---:|---:|")
-    for kind, row in {"all": result["all"], **result["types"]}.items():
+    for kind, row in [("all", result["all"]), *result["types"].items()]:
         f1 = f"{row['f1_a']:.2f} | {row['f1_b']:.2f} | {row['difference']:+.2f}"
         print(f"| {kind} | {f1} | {row['low']:+.2f} to {row['high']:+.2f} | {row['p_value']:.4f} |")
 
@@ -70,20 +73,18 @@ SHARED = ("--type", "--way", "--shot", "--max_length")  # arguments that runs of
 
 
 def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
-    """What a run was made with, by name, but for the seed and, where the runs are of one method, the encoder.
-
-    Args:
-        one_method: whether all runs are of one method; methods have flags and source training of their own.
-    """
-    training = made["inputs"]["training"]
+    """What runs must have in common, by name: neither the seed nor, of one method, the encoder; of several, neither the
+    flags nor the source training that each method has of its own."""
+    inputs, training = made["inputs"], made["inputs"]["training"]
     named = {f"--{name}": value for name, value in made["arguments"].items()}
     named |= {f"source training --{name}": value for name, value in training["arguments"].items()}
     if not one_method:
         named = {name: value for name, value in named.items() if name in SHARED}
         named["encoder"] = training["inputs"].get("encoder")
-    named |= {f"data {name}": made["inputs"].get(name) for name in ("episodes", "labels", "version")}
+    named |= {f"data {name}": inputs.get(name) for name in ("episodes", "labels", "version")}
     named |= {f"source training data {name}": training["inputs"].get(name) for name in ("train", "labels", "version")}
-    named |= {name: made["inputs"][name] for name in ("label_names",) if name in made["inputs"]}
+    if "label_names" in inputs:
+        named["label_names"] = inputs["label_names"]
     return {name: value for name, value in named.items() if not name.endswith("--seed")}
 
 
@@ -99,12 +100,11 @@ def check(runs: dict[str, Run]) -> None:
     mine = conditions(first.made, one_method)
     for folder, other in others:
         theirs = conditions(other.made, one_method)
-        for name, value in mine.items():
-            if name in theirs and theirs[name] != value:
-                raise UserError(
-                    f"{first_folder} and {folder} differ in {name} ({value}, {theirs[name]}); "
-                    f"only runs that differ in the {'encoder' if one_method else 'method'} can be compared"
-                )
+        if name := next((name for name in mine if name in theirs and theirs[name] != mine[name]), None):
+            raise UserError(
+                f"{first_folder} and {folder} differ in {name} ({mine[name]}, {theirs[name]}); "
+                f"only runs that differ in the {'encoder' if one_method else 'method'} can be compared"
+            )
         if first.records.keys() != other.records.keys():
             raise UserError(
                 f"{first_folder} and {folder} have different episodes ({len(first.records)}, {len(other.records)}); "
@@ -112,7 +112,7 @@ def check(runs: dict[str, Run]) -> None:
             )
 
 
-def per_type(runs: list[Run], scoring: str) -> dict[str, np.ndarray]:
+def per_type(runs: Iterable[Run], scoring: str) -> dict[str, np.ndarray]:
     """Type to its counts (episodes, 3), summed over the runs."""
     sums: dict[str, np.ndarray] = {}
     for one in runs:
@@ -128,15 +128,15 @@ def differences(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
 
 
 def plot(result: dict[str, Any]) -> Figure:
-    """The differences with their intervals, all types and each."""
-    rows = {**dict(sorted(result["types"].items(), key=lambda item: item[1]["difference"])), "all": result["all"]}
+    """The differences with their intervals, each type's by size and that of all at the top."""
+    rows = [*sorted(result["types"].items(), key=lambda item: item[1]["difference"]), ("all", result["all"])]
     figure = Figure(figsize=(7, 0.3 * len(rows) + 1.2), layout="constrained")
     axes = figure.subplots()
-    for height, row in enumerate(rows.values()):
+    for height, (_, row) in enumerate(rows):
         axes.plot([row["low"], row["high"]], [height, height], color="gray")
         axes.plot(row["difference"], height, "o", color="black")
     axes.axvline(0, color="gray", linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), [kind for kind, _ in rows])
     axes.set_xlabel(f"micro F1, B - A, with 95% intervals over {result['episodes']} episodes")
     return figure
 

@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import UserError
-from common.files import sha256_of
+from common.files import replacing, sha256_of
 from common.text import RECORD_ENDS, read_lines
 
 TYPES = ("intra", "inter")
@@ -55,13 +56,16 @@ class Split:
         Raises:
             UserError: neither is there.
         """
-        name = f"test_{way}_{shot}"
-        folders = [self.data / "episode-data" / self.type, self.data / self.type]
-        candidates = [folder / file for folder in folders for file in (f"{name}.jsonl", f"support_{name}")]
-        for path in candidates:
-            if path.exists():
-                return path
+        files = (f"test_{way}_{shot}.jsonl", f"support_test_{way}_{shot}")
+        candidates = [self.data / folder / self.type / file for folder in ("episode-data", "") for file in files]
+        if found := next((path for path in candidates if path.exists()), None):
+            return found
         raise UserError(f"no episodes of {self.type} {way}-way {shot}-shot: none of {', '.join(map(str, candidates))}")
+
+
+def types_of(sentences: Iterable[Sentence]) -> set[str]:
+    """All labels but `O`."""
+    return {label for sentence in sentences for label in sentence.labels} - {"O"}
 
 
 def read_labels(path: Path) -> list[str]:
@@ -79,61 +83,66 @@ def read_labels(path: Path) -> list[str]:
     return labels
 
 
-def numbered_columns(path: Path) -> Iterator[tuple[int, Sentence]]:
-    """The sentences of a `word<TAB>label` file, each with the line of its first word; white space around labels is none
-    of theirs.
+def sentences_of(rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Sentence]]:
+    """The sentences of numbered lines of columns, the word first and its label last, each with the number of its first;
+    lines without columns are between sentences."""
+    for has_columns, lines in groupby(rows, key=lambda row: bool(row[1])):
+        if has_columns:
+            numbers, columns = zip(*lines, strict=True)
+            yield numbers[0], Sentence([row[0] for row in columns], [row[-1] for row in columns])
+
+
+def numbered_columns(path: Path, labels: set[str] | None = None) -> Iterator[tuple[int, Sentence]]:
+    """The sentences of a `word<TAB>label` file, split at blank lines, each with the line of its first word; white space
+    around labels is none of theirs.
 
     Raises:
-        UserError: the file cannot be read, or a line has other than two columns.
+        UserError: the file cannot be read, a line has other than two columns, or a label is not among `labels`.
     """
-    begin, sentence = 1, Sentence([], [])
-    for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
-        if line := line.rstrip():
-            columns = line.split("\t" if "\t" in line else " ")
-            if len(columns) != 2 or not all(columns):
-                message = f"{path}, line {number}: not a word and a label with a tab between them"
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
+            line, where = line.rstrip(), f"{path}, line {number}"
+            columns = line.split("\t" if "\t" in line else " ") if line else []
+            if columns and (len(columns) != 2 or not all(columns)):
+                message = f"{where}: not a word and a label with a tab between them"
                 if len(columns) > 2 and all(columns):
-                    message += (
-                        f", but {len(columns)} columns; CoNLL files are read by python -m evaluations.few_shot.episodes"
-                    )
+                    message += f", but {len(columns)} columns; CoNLL files are read by "
+                    message += "python -m evaluations.few_shot.episodes"
                 raise UserError(message)
-            sentence.words.append(columns[0])
-            sentence.labels.append(columns[1].strip())
-        else:
-            if sentence.words:
-                yield begin, sentence
-            begin, sentence = number + 1, Sentence([], [])
-    if sentence.words:
-        yield begin, sentence
+            if columns:
+                columns[1] = columns[1].strip()
+                _check(labels, columns[1], where)
+            yield number, columns
+
+    return sentences_of(rows())
 
 
 def read_columns(path: Path, labels: set[str] | None = None) -> Iterator[Sentence]:
-    """The sentences of a `word<TAB>label` file, split at blank lines.
+    """The sentences of `numbered_columns`, which says what is refused."""
+    return (sentence for _, sentence in numbered_columns(path, labels))
 
-    Raises:
-        UserError: of `numbered_columns`, or a label is not among `labels`.
-    """
-    for begin, sentence in numbered_columns(path):
-        for number, label in enumerate(sentence.labels, begin):
-            _check(labels, label, f"{path}, line {number}")
-        yield sentence
+
+def write_columns(path: Path, sentences: Iterable[Sentence]) -> None:
+    """Write what `read_columns` reads, a blank line after each sentence."""
+    with replacing(path) as file:
+        for sentence in sentences:
+            pairs = zip(*sentence, strict=True)
+            file.write("".join(f"{word}\t{label}\n" for word, label in pairs).encode() + b"\n")
 
 
 def read_labelled(path: Path, bio: str = "refuse") -> list[Sentence]:
     """The sentences of a `word<TAB>label` file that was not made by this project: checked as a whole.
 
-    Args:
-        bio: what becomes of labels `B-X` and `I-X`: see `by_type`.
-
     Raises:
-        UserError: of `numbered_columns` and `check_labels`, or the labels are those of BIO and `bio` refuses them.
+        UserError: of `numbered_columns`, `check_labels` and `by_type`, which says what `bio` is.
     """
     numbered = list(numbered_columns(path))
     lines = check_labels(path, numbered)
     return by_type([sentence for _, sentence in numbered], bio, lambda label: f"{path}, line {lines[label]}")
 
 
-def check_labels(path: Path, numbered: Iterable[tuple[int, Sentence]]) -> dict[str, int]:
+def check_labels(path: Path, numbered: Sequence[tuple[int, Sentence]]) -> dict[str, int]:
     """See that labelled sentences, each with the line of its first word, are what they seem to be.
 
     Returns:
@@ -143,14 +152,13 @@ def check_labels(path: Path, numbered: Iterable[tuple[int, Sentence]]) -> dict[s
         UserError: words and labels are in each other's place, or no word has the label `O`.
     """
     words, lines = Counter[str](), dict[str, int]()
-    first_o = 0
     for begin, sentence in numbered:
         words.update(sentence.words)
-        for number, (word, label) in enumerate(zip(*sentence, strict=True), begin):
+        for number, label in enumerate(sentence.labels, begin):
             lines.setdefault(label, number)
-            first_o = first_o or (word == "O") * number
     if words and words.most_common(1)[0][0] == "O" and ("O" not in lines or len(words) < len(lines)):
-        raise UserError(f"{path}, line {first_o}: the columns seem to be swapped, for the first holds labels as `O`")
+        line = next(begin + sentence.words.index("O") for begin, sentence in numbered if "O" in sentence.words)
+        raise UserError(f"{path}, line {line}: the columns seem to be swapped, for the first holds labels as `O`")
     if words and "O" not in lines:
         label, line = next(iter(lines.items()))
         raise UserError(
@@ -171,7 +179,7 @@ def bio_types(labels: Iterable[str]) -> set[str]:
     return {kind for kind, found in prefixes.items() if found & set("BISU")}  # not `mail` of `E-mail`
 
 
-def by_type(sentences: list[Sentence], bio: str, place: Callable[[str], str]) -> list[Sentence]:
+def by_type(sentences: Sequence[Sentence], bio: str = "convert", place: Callable[[str], str] = str) -> list[Sentence]:
     """Sentences whose labels are types alone.
 
     Args:
@@ -184,21 +192,14 @@ def by_type(sentences: list[Sentence], bio: str, place: Callable[[str], str]) ->
     """
     labels = dict.fromkeys(label for sentence in sentences for label in sentence.labels)
     types = bio_types(labels)
-    if types and bio == "refuse":
-        label = next(label for label in labels if label != without_prefix(label, types))
+    matches = {label: match[2] for label in labels if (match := PREFIX.fullmatch(label)) and match[2] in types}
+    if matches and bio == "refuse":
+        label = next(iter(matches))
         raise UserError(
             f"{place(label)}: `{label}` is a label of BIO, but `B-X` and `I-X` would be two types here; "
             "--bio convert makes both `X`"
         )
-    if not types:
-        return sentences
-    return [Sentence(s.words, [without_prefix(label, types) for label in s.labels]) for s in sentences]
-
-
-def without_prefix(label: str, types: set[str]) -> str:
-    """`person` of `B-person`, if it is among the types that `bio_types` found."""
-    match = PREFIX.fullmatch(label)
-    return match[2] if match and match[2] in types else label
+    return [Sentence(s.words, [matches.get(label, label) for label in s.labels]) for s in sentences]
 
 
 def _check(labels: set[str] | None, label: str, where: str) -> None:
@@ -207,19 +208,15 @@ def _check(labels: set[str] | None, label: str, where: str) -> None:
 
 
 def read_episodes(path: Path, labels: set[str] | None = None) -> Iterator[Episode]:
-    """The episodes of a setting in their order, from the JSONL or from the older layout's one file per episode.
-
-    Args:
-        path: as `Split.episodes` gives it.
-        labels: the labels that may occur; None for any.
+    """The episodes of a setting in their order, from the JSONL or the directory that `Split.episodes` gives.
 
     Raises:
         UserError: naming file and line of a malformed episode: no JSON, fields missing or of another kind,
-            unequally many words and labels, a label outside `labels`.
+            unequally many words and labels, a label outside `labels`, where these are given.
     """
     if path.is_dir():
-        for support in episode_files(path):
-            yield Episode(*(list(read_columns(file, labels)) for file in (support, query_file(support))))
+        for files in episode_files(path):
+            yield Episode(*(list(read_columns(file, labels)) for file in files))
         return
     for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         where = f"{path}, line {number}"
@@ -230,15 +227,12 @@ def read_episodes(path: Path, labels: set[str] | None = None) -> Iterator[Episod
             raise UserError(f"{where}: not an episode in JSON: {type(error).__name__} {error}") from None
 
 
-def episode_files(support: Path) -> list[Path]:
-    """The support files `0.txt`, `1.txt`, ... of the older layout, in that order; others are left out."""
-    files = (file for file in support.glob("*.txt") if file.stem.isdecimal())
-    return sorted(files, key=lambda file: int(file.stem))
-
-
-def query_file(support: Path) -> Path:
-    """`query_test_5_1/0.txt` of `support_test_5_1/0.txt`."""
-    return support.parent.with_name(support.parent.name.replace("support", "query")) / support.name
+def episode_files(folder: Path) -> list[tuple[Path, Path]]:
+    """The files `support_test_5_1/0.txt` and `query_test_5_1/0.txt` of each episode of the older layout, by number;
+    others are left out."""
+    files = sorted((file for file in folder.glob("*.txt") if file.stem.isdecimal()), key=lambda file: int(file.stem))
+    query = folder.with_name(folder.name.replace("support", "query"))
+    return [(file, query / file.name) for file in files]
 
 
 def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> list[Sentence]:
@@ -283,21 +277,17 @@ def identity(split: Split, **paths: Path) -> dict[str, str | None]:
         if not path.exists():
             raise UserError(f"{path} does not exist; is {split.data} laid out like the published data?")
     record: dict[str, str | None] = {name: sha256_of_episodes(path) for name, path in paths.items()}
-    manifest, record["version"] = split.data / MANIFEST, None
     if described := read_manifest(split.data):
-        record["version"] = described["version"]
         for name, path in paths.items():
             if described["files"].get(str(path.relative_to(split.data)), {}).get("sha256") != record[name]:
+                manifest = split.data / MANIFEST
                 raise UserError(f"{path} is not the file that {manifest} describes; prepare the data again")
-    return record
+    return record | {"version": described and described["version"]}
 
 
 def sha256_of_episodes(path: Path) -> str:
     """The sha256 of a setting's episodes; in the older layout over the files' sha256 in the episodes' order."""
     if not path.is_dir():
         return sha256_of(path)
-    digest = hashlib.sha256()
-    for support in episode_files(path):
-        for file in (support, query_file(support)):
-            digest.update(sha256_of(file).encode())
-    return digest.hexdigest()
+    hashes = (sha256_of(file) for files in episode_files(path) for file in files)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

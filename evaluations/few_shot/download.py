@@ -5,12 +5,11 @@ import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from common.errors import UserError, run
 from common.files import replacing
 from common.flags import flag, parse
-from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.data import TYPES, write_columns
 from evaluations.few_shot.hub import tagged_sentences
 from evaluations.few_shot.recipe import PLACE
 
@@ -26,43 +25,35 @@ class Recipe:
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
+    hint = "the types of Few-NERD's splits are the fine ones"
     for split in TYPES:
         path = recipe.output / split / "train.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            with replacing(path) as file:
-                fetch_train(recipe.train, split, file)
+            write_columns(path, tagged_sentences(recipe.train, split, "train", "fine_ner_tags", hint))
         print(path)
     path = recipe.output / EPISODES
     if not path.exists():
-        with replacing(path) as file:
-            fetch_episodes(recipe.episodes, file)
+        fetch_episodes(recipe.episodes, path)
     print(path)
 
 
-def fetch_train(source: str, split: str, file: BinaryIO) -> None:
-    """Write a training split as `word<TAB>label` lines, a blank line after each sentence."""
-    hint = "the types of Few-NERD's splits are the fine ones"
-    for sentence in tagged_sentences(source, split, "train", "fine_ner_tags", hint):
-        pairs = zip(*sentence, strict=True)
-        file.write("".join(f"{word}\t{label}\n" for word, label in pairs).encode() + b"\n")
-
-
-def fetch_episodes(source: str | None, file: BinaryIO) -> None:
+def fetch_episodes(source: str | None, path: Path) -> None:
     """Copy the zip of episodes from a path or an address."""
     if source is None:
         raise UserError(
             f"{EPISODES} is missing: the Few-NERD project page (github.com/thunlp/Few-NERD) links it; "
             f"download it there, or give a path or an address: EPISODES=... bash download.sh"
         )
-    try:
-        with urllib.request.urlopen(source) if "://" in source else open(source, "rb") as content:
-            shutil.copyfileobj(content, file)
-    except OSError as error:
-        raise UserError(f"the episodes {source} cannot be read: {error}") from None
-    file.flush()
-    if not zipfile.is_zipfile(file.name):
-        raise UserError(f"{source} is not a zip file")
+    with replacing(path) as file:
+        try:
+            with urllib.request.urlopen(source) if "://" in source else open(source, "rb") as content:
+                shutil.copyfileobj(content, file)
+        except OSError as error:
+            raise UserError(f"the episodes {source} cannot be read: {error}") from None
+        file.flush()
+        if not zipfile.is_zipfile(file.name):
+            raise UserError(f"{source} is not a zip file")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ import math
 import random
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError, run
-from common.files import replacing, sha256_of, write_atomically
+from common.files import sha256_of, write_atomically
 from common.flags import Count, Seed, flag, parse
-from evaluations.few_shot.data import MANIFEST, Episode, Sentence, Split, read_manifest
+from evaluations.few_shot.data import MANIFEST, Episode, Sentence, Split, read_manifest, types_of, write_columns
 from evaluations.few_shot.formats import Examples, read_examples
-from evaluations.few_shot.process import as_published, table
+from evaluations.few_shot.process import with_hashes, write_episodes, write_manifest
 from evaluations.few_shot.scores import entities
 from runs.directory import disk_errors
 
@@ -77,17 +77,13 @@ def main(argv: list[str]) -> None:
         way, shot = describe(episodes[0])
         sentences = [*episodes[0].support, *episodes[0].query]
     types = types_of(sentences)
-    if recipe.train and (both := sorted(types & types_of(train))):
+    if both := sorted(types & types_of(train)):
         raise UserError(f"{recipe.train} has types of the episodes, which then are not new: {', '.join(both)}")
     sources = [identity_of(source, examples.sentences) for source, examples in read.items()]
     with disk_errors(recipe.output):
-        write(recipe, sources, episodes, way, shot, sorted(types), train)
+        write(recipe, sources, episodes, way, shot, types, train)
     command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {shlex.quote(recipe.type)} 0 {way} {shot} NAME"
     print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + " --epochs 0" * (not recipe.train))
-
-
-def types_of(sentences: Iterable[Sentence]) -> set[str]:
-    return {label for sentence in sentences for label in sentence.labels} - {"O"}
 
 
 def distinct(sentences: Sequence[Sentence], source: str) -> list[Sentence]:
@@ -95,10 +91,8 @@ def distinct(sentences: Sequence[Sentence], source: str) -> list[Sentence]:
     kept: dict[tuple[str, ...], Sentence] = {}
     otherwise = sum(kept.setdefault(tuple(s.words), s).labels != s.labels for s in sentences)
     if repeated := len(sentences) - len(kept):
-        print(
-            f"{source}: {repeated:,} repeated sentences left out"
-            + f", {otherwise:,} labelled otherwise" * (otherwise > 0)
-        )
+        also = f", {otherwise:,} labelled otherwise" if otherwise else ""
+        print(f"{source}: {repeated:,} repeated sentences left out{also}")
     return list(kept.values())
 
 
@@ -113,6 +107,9 @@ def describe(episode: Episode) -> tuple[int, int]:
     return len(counts), min(counts.values())
 
 
+Sets = tuple[list[int], list[int]]  # the numbers of the sentences of a support set and of a query set
+
+
 class Sampler:
     """Draws N-way K~2K-shot episodes as Few-NERD's were drawn (Ding et al. 2021, section 4.2, Algorithm 1).
 
@@ -121,7 +118,7 @@ class Sampler:
     is drawn likewise from the other sentences. Where chance leads nowhere, an episode is searched for by trying all.
 
     Args:
-        sentences: to draw from; a set, with none twice.
+        sentences: to draw from, none twice.
         way, shot: N and K.
         source: where the sentences are from, for messages.
     """
@@ -137,8 +134,8 @@ class Sampler:
         self.types = sorted(kind for kind in self.number if self.number[kind] >= 2 * shot)
         self.impossible: dict[frozenset[str], str] = {}  # choices of types without an episode, and why
 
-    def draw(self, rng: random.Random) -> tuple[list[int], list[int]]:
-        """The numbers of the sentences of a support set and a query set.
+    def draw(self, rng: random.Random) -> Sets:
+        """The next episode.
 
         Raises:
             UserError: fewer than `way` types have the entities that an episode requires, or no choice of types has an
@@ -164,24 +161,24 @@ class Sampler:
             + next(iter(self.impossible.values()))
         )
 
-    def draw_of(self, rng: random.Random, types: Sequence[str]) -> tuple[list[int], list[int]] | None:
-        """An episode of these types, if there is one."""
-        these = set(types)
-        candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= these})
+    def draw_of(self, rng: random.Random, types: Sequence[str]) -> Sets | None:
+        """An episode of these types; if there is none, `impossible` gets to know why."""
+        candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= set(types)})
         for _ in range(ATTEMPTS):
             support = self.greedy(rng, types, candidates)
             query = support and self.greedy(rng, types, sorted(set(candidates) - set(support)))
-            if support and query:
+            if query:
                 return support, query
-        for kind in types:
-            if (number := sum(self.counts[i][kind] for i in candidates)) < 2 * self.shot:
-                why = f"in sentences without types but {', '.join(types)}, `{kind}` has {number} entities"
-                self.impossible[frozenset(types)] = why
-                return None
-        found = self.search(rng, types, candidates)
-        if found is None:
-            self.impossible[frozenset(types)] = f"the entities of {', '.join(types)} are in too few sentences"
-        return found
+        numbers = {kind: sum(self.counts[i][kind] for i in candidates) for kind in types}
+        rare = next((kind for kind in types if numbers[kind] < 2 * self.shot), None)
+        if rare is None and (found := self.search(rng, types, candidates)):
+            return found
+        self.impossible[frozenset(types)] = (
+            f"in sentences without types but {', '.join(types)}, `{rare}` has {numbers[rare]} entities"
+            if rare is not None
+            else f"the entities of {', '.join(types)} are in too few sentences"
+        )
+        return None
 
     def fits(self, index: int, total: Counter[str]) -> bool:
         """Whether a set with so many entities may take a sentence."""
@@ -203,18 +200,15 @@ class Sampler:
                     return chosen
         return []
 
-    def search(
-        self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]
-    ) -> tuple[list[int], list[int]] | None:
+    def search(self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]) -> Sets | None:
         """Both sets by backtracking: the type that fewest sentences can still serve is served by each of them in turn.
 
         If there is an episode it is found, within `STEPS` steps: some sentence of it has the type, and those that were
         tried before in its place are barred.
         """
         order = rng.sample(candidates, len(candidates))
-        sets: tuple[list[int], list[int]] = [], []
-        totals = Counter[str](), Counter[str]()
-        barred = Counter[int](), Counter[int]()
+        sets: Sets = [], []
+        totals, barred = (Counter[str](), Counter[str]()), (Counter[int](), Counter[int]())
         steps = 0
 
         def extend() -> bool:
@@ -222,18 +216,18 @@ class Sampler:
             steps += 1
             if steps > STEPS or len(sets[0]) + len(sets[1]) > DEPTH:
                 return False
-            lacking = [(side, kind) for side in (0, 1) for kind in types if totals[side][kind] < self.shot]
-            if not lacking:
-                return True
             free = [i for i in order if i not in sets[0] and i not in sets[1]]
             able = {
                 (side, kind): [
                     i for i in free if kind in self.counts[i] and not barred[side][i] and self.fits(i, totals[side])
                 ]
-                for side, kind in lacking
+                for side in (0, 1)
+                for kind in types
+                if totals[side][kind] < self.shot
             }
-            side, kind = min(lacking, key=lambda place: len(able[place]))
-            tried = able[side, kind]
+            if not able:
+                return True
+            (side, _), tried = min(able.items(), key=lambda item: len(item[1]))
             for index in tried:
                 sets[side].append(index)
                 totals[side].update(self.counts[index])
@@ -261,47 +255,36 @@ def write(
     episodes: Sequence[Episode],
     way: int,
     shot: int,
-    types: list[str],
+    types: set[str],
     train: Sequence[Sentence],
 ) -> None:
     """Write the episodes, the label files, the training sentences and the manifest; print what they hold.
 
     Args:
         sources: `identity_of` what they were made of, which decides their version.
+        types: of all sentences that could be drawn.
         train: for source training, or none.
 
     Raises:
         UserError: the directory holds episodes of other sentences.
     """
-    split, manifest = Split(recipe.output, recipe.type), recipe.output / MANIFEST
     before = read_manifest(recipe.output) or {"sources": sources, "files": {}}
     if before.get("sources") != sources:
+        manifest = recipe.output / MANIFEST
         raise UserError(f"{manifest} is of episodes that were made of other files; choose another --output")
+    split, parts = Split(recipe.output, recipe.type), {"test": types, "train": types_of(train)}
     path = recipe.output / "episode-data" / recipe.type / f"test_{way}_{shot}.jsonl"
-    for folder in (path.parent, split.train.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    number = {"sentences": 0, "types": len(types), "episodes": len(episodes)}
-    with replacing(path) as file:
-        for episode in episodes:
-            there = sorted(types_of([*episode.support, *episode.query]))
-            file.write(json.dumps(as_published(episode, there), ensure_ascii=False).encode() + b"\n")
-            number["sentences"] += len(episode.support) + len(episode.query)
-    with replacing(split.train) as file:
-        for sentence in train:
-            pairs = zip(*sentence, strict=True)
-            file.write("".join(f"{word}\t{label}\n" for word, label in pairs).encode() + b"\n")
-    train_types = sorted(types_of(train))
-    entries: dict[Path, dict[str, Any]] = {path: number | {"seed": recipe.seed}}
-    entries[split.train] = {"sentences": len(train), "types": len(train_types)}
-    for part, found in (("test", types), ("train", train_types)):
-        write_atomically(split.labels(part), "\n".join(["O", *found]) + "\n")
+    entry, _ = write_episodes(path, episodes)
+    split.train.parent.mkdir(parents=True, exist_ok=True)
+    write_columns(split.train, train)
+    entries: dict[Path, dict[str, Any]] = {path: entry | {"types": len(types), "seed": recipe.seed}}
+    entries[split.train] = {"sentences": len(train), "types": len(parts["train"])}
+    for part, found in parts.items():
+        write_atomically(split.labels(part), "\n".join(["O", *sorted(found)]) + "\n")
         entries[split.labels(part)] = {"types": len(found)}
-    written = {str(p.relative_to(recipe.output)): {"sha256": sha256_of(p), **entry} for p, entry in entries.items()}
-    files = before["files"] | written
     version = hashlib.sha256("".join(source["sha256"] for source in sources).encode()).hexdigest()[:12]
-    content = {"version": f"{recipe.type}-{version}", "sources": sources, "files": files}
-    write_atomically(manifest, json.dumps(content, indent=1, ensure_ascii=False))
-    print(table(files), f"\nversion {content['version']}, recorded in {manifest}")
+    files = before["files"] | with_hashes(recipe.output, entries)
+    write_manifest(recipe.output, {"version": f"{recipe.type}-{version}", "sources": sources, "files": files})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import compress
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import category
@@ -11,11 +11,12 @@ from unicodedata import category
 from common.errors import UserError
 from common.text import COMPRESSED, RECORD_ENDS, read_lines
 from data.sentences import UNSPACED
-from evaluations.few_shot.data import PREFIX, Sentence, bio_types, by_type, check_labels
+from evaluations.few_shot.data import PREFIX, Sentence, bio_types, by_type, check_labels, sentences_of, types_of
 from evaluations.few_shot.hub import clean, tagged_sentences
 
 JSON = (".json", ".jsonl", ".ndjson")
 DOCSTART = "-DOCSTART-"
+JOINED = "entities joined with another of their type that they touch"
 COLUMNS = range(2, 6)
 FILES = (".txt", ".tsv", ".csv", ".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".ner", *COMPRESSED, *JSON)
 
@@ -82,19 +83,17 @@ def plain(examples: Examples, places: list[str]) -> Examples:
         for label in sentence.labels:
             if not label.isprintable() or not label.strip():
                 raise UserError(f"{place}: {label!r} cannot be a label")
-    labels = {label for sentence in examples.sentences for label in sentence.labels} - {"O"}
-    types = bio_types(labels)
-    sentences = by_type(examples.sentences, "convert", str)
+    labels = types_of(examples.sentences)
+    types, sentences = bio_types(labels), by_type(examples.sentences)
     if not types and any(label.startswith("B-") for label in labels):
         other = min(label for label in labels if not PREFIX.fullmatch(label))
         what = f"sentences with labels `B-...`, which are types of their own because `{other}` has no such prefix,"
         having = [any(label.startswith("B-") for label in sentence.labels) for sentence in examples.sentences]
         examples.notes[what] = list(compress(places, having))
     for before, after, place in zip(examples.sentences, sentences, places, strict=True):
-        for i in range(1, len(after.labels)):
-            if after.labels[i] in types and after.labels[i] == after.labels[i - 1] and before.labels[i][0] in "BSU":
-                what = "entities joined with another of their type that they touch"
-                examples.notes.setdefault(what, []).append(place)
+        for label, (left, right) in zip(before.labels[1:], pairwise(after.labels), strict=True):
+            if left == right and right in types and label[0] in "BSU":
+                examples.notes.setdefault(JOINED, []).append(place)
     return Examples([sentence for sentence in sentences if sentence.words], examples.notes)
 
 
@@ -107,40 +106,34 @@ def read_conll(path: Path) -> Examples:
         UserError: the file cannot be read, a line has more columns or fewer, or another number than the first, or the
             first column numbers the words; of `check_labels`.
     """
-    lines = [(number, line.rstrip()) for number, line in enumerate(read_lines(path, RECORD_ENDS), 1)]
-    split = [columns_of(line) for _, line in lines if line and not line.startswith(("# ", DOCSTART))]
+    lines = [line.rstrip() for line in read_lines(path, RECORD_ENDS)]
+    split = [columns_of(line) for line in lines if line and not line.startswith(("# ", DOCSTART))]
     usual, known = len(split[0]) if split else 0, {columns[-1] for columns in split} | {"O"}
-    tabs = any("\t" in line for _, line in lines)
-    numbered, notes = [], dict[str, list[str]]()
-    begin, sentence, width = 1, Sentence([], []), 0
-    for number, line in lines:
+    tabs = any("\t" in line for line in lines)
+    rows, notes, width = [(0, list[str]())], dict[str, list[str]](), 0
+    for number, line in enumerate(lines, 1):
         columns, where = columns_of(line), f"{path}, line {number}"
         aside = ""
         if columns and columns[0] == DOCSTART:
             aside = f"{DOCSTART} lines left out"
-        elif line.startswith("# ") and not sentence.words:  # unless it is a line as the others are
+        elif line.startswith("# ") and not rows[-1][1]:  # unless it is a line as the others are
             is_word = len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
             aside = "" if is_word else "comments left out"
-        if aside or not columns:
-            if aside:
-                notes.setdefault(aside, []).append(where)
-            if sentence.words:
-                numbered.append((begin, sentence))
-            begin, sentence = number + 1, Sentence([], [])
-            continue
-        if not columns[0]:
+        if aside:
+            notes.setdefault(aside, []).append(where)
+            columns = []
+        if columns and not columns[0]:
             raise UserError(f"{where}: the first column, which must hold the word, is empty")
-        if len(columns) not in COLUMNS:
+        if columns and len(columns) not in COLUMNS:
             raise UserError(
                 f"{where}: {len(columns)} columns; there must be 2 to 5, the word first and its label last, "
                 "with tabs or spaces between them"
             )
-        if len(columns) != (width := width or len(columns)):
+        width = width or len(columns)
+        if columns and len(columns) != width:
             raise UserError(f"{where}: {len(columns)} columns, but {width} in the lines before")
-        sentence.words.append(columns[0])
-        sentence.labels.append(columns[-1])
-    if sentence.words:
-        numbered.append((begin, sentence))
+        rows.append((number, columns))
+    numbered = list(sentences_of(rows))
     if width > 2 and all(s.words == [str(i) for i in range(1, len(s.words) + 1)] for _, s in numbered):
         raise UserError(f"{path}, line {numbered[0][0]}: the first column numbers the words; it must hold them")
     check_labels(path, numbered)
@@ -204,8 +197,8 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     return record
 
 
-def check_text(text: str, where: str) -> str:
-    """The text, which a file can hold.
+def check_text(text: str, where: str) -> None:
+    """See that a file can hold a text.
 
     Raises:
         UserError: it has a NUL character, or half of a character that UTF-16 writes as two.
@@ -216,7 +209,6 @@ def check_text(text: str, where: str) -> str:
         raise UserError(f"{where}: holds half a character, an unpaired surrogate") from None
     if "\0" in text:
         raise UserError(f"{where}: holds a NUL character")
-    return text
 
 
 def read_span(span: Any, where: str) -> tuple[int, int, str]:
@@ -251,7 +243,7 @@ def spans_to_labels(text: str, spans: list[tuple[int, int, str]], where: str, no
             for i in inside:
                 labels[i] = label
             if inside[0] and labels[inside[0] - 1] == label:
-                notes.setdefault("entities joined with another of their type that they touch", []).append(where)
+                notes.setdefault(JOINED, []).append(where)
             continue
         notes.setdefault(f"{what} left out", []).append(f"{where}: {text[max(start, 0) : end]!r}")
     return Sentence([text[a:b] for a, b in words], labels)
@@ -264,30 +256,13 @@ def word_spans(text: str) -> Iterator[tuple[int, int]]:
     letter of a script without spaces (Chinese, Japanese, Thai, ...). Accents, vowel signs and joiners belong to the
     character before.
     """
-    begin = 0
-    while begin < len(text):
-        end = begin
-        while end < len(text) and not text[end].isspace():
-            end += 1
-        units: list[tuple[int, int]] = []  # characters with what belongs to them
-        for i in range(begin, end):
-            if units and (category(text[i])[0] == "M" or category(text[i]) == "Cf"):
-                units[-1] = units[-1][0], i + 1
-            else:
-                units.append((i, i + 1))
-        inner = [i for i, (a, _) in enumerate(units) if category(text[a])[0] not in "PS"]
-        apart = inner[-1] - 1 if len(inner) > 1 else 0  # where a possessive begins, if there is one
-        possessive = apart > 0 and text[units[apart][0] : units[inner[-1]][1]] in ("'s", "’s", "'S")
-        word: tuple[int, int] | None = None
-        for i, (a, b) in enumerate(units):
-            alone = not inner or i < inner[0] or i > inner[-1] or UNSPACED.match(text[a]) is not None
-            if word and (alone or (possessive and i == apart)):
-                yield word
-                word = None
-            if alone:
-                yield a, b
-            else:
-                word = (word[0] if word else a), b
-        if word:
-            yield word
-        begin = end + 1
+    for chunk in re.finditer(r"\S+", text):
+        begins = [chunk.start()]  # of characters with what belongs to them
+        begins += [i for i in range(begins[0] + 1, chunk.end()) if category(text[i]) not in ("Mn", "Mc", "Me", "Cf")]
+        ends = [*begins[1:], chunk.end()]
+        inner = [n for n, i in enumerate(begins) if category(text[i])[0] not in "PS"]
+        first, last = (inner[0], inner[-1]) if inner else (len(begins), 0)
+        alone = [not first <= n <= last or UNSPACED.match(text[i]) is not None for n, i in enumerate(begins)]
+        possessive = len(inner) > 1 and text[begins[last - 1] : ends[last]] in ("'s", "’s", "'S")
+        cuts = [i for n, i in enumerate(begins) if n == 0 or alone[n - 1] or alone[n] or (possessive and n == last - 1)]
+        yield from pairwise([*cuts, chunk.end()])

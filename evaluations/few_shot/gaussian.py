@@ -29,11 +29,7 @@ def pairwise_kl(mu: Tensor, variance: Tensor) -> Tensor:
     The logarithms of the two directions cancel, and the rest expands into matrix products:
     `d = (A + A^T - 2 dim) / 4` with `A(i, j) = sum_d [variance_i + (mu_i - mu_j)^2] / variance_j`.
 
-    Args:
-        mu, variance: (n, dim) means and variances.
-
-    Returns:
-        (n, n), zero on the diagonal up to rounding.
+    Means and variances (n, dim) each -> (n, n), zero on the diagonal up to rounding.
     """
     precision = 1 / variance  # (n, dim)
     weighted = mu * precision
@@ -57,7 +53,7 @@ def contrastive_loss(mu: Tensor, variance: Tensor, labels: Tensor, distance: str
     the encoder these products cost nothing.
 
     Args:
-        mu, variance: (n, dim) of the labelled tokens; `labels` (n,) their labels.
+        mu, variance: (n, dim) of the tokens; `labels`: (n,).
         distance: `kl` (the paper's) or `euclidean` (its ablation, which ignores the variances).
 
     Returns:

@@ -9,9 +9,7 @@ from evaluations.few_shot.data import Sentence
 
 
 def tagged_sentences(source: str, config: str | None, split: str, column: str, hint: str = "") -> Iterator[Sentence]:
-    """The sentences of one split, their labels being the names of a column's tags, or the tags if these are strings.
-
-    What a file of columns cannot hold is changed, see `clean`.
+    """The sentences of one split, `clean`; their labels are the names of a column's tags, or the tags where strings.
 
     Args:
         hint: what to tell someone whose data set lacks the column.
@@ -29,10 +27,8 @@ def tagged_sentences(source: str, config: str | None, split: str, column: str, h
         scripts = sorted(path.name for path in Path(source).glob("*.py")) if Path(source).is_dir() else []
         if "scripts are no longer supported" in str(error) or scripts:
             what = f"{name} holds a script in place of data ({scripts[0] if scripts else first_line(error)})"
-            raise UserError(
-                f"{what}, which would have to be run to load it; take its parquet files, which the hub keeps as "
-                "revision refs/convert/parquet"
-            ) from None
+            advice = "take its parquet files, which the hub keeps as revision refs/convert/parquet"
+            raise UserError(f"{what}, which would have to be run to load it; {advice}") from None
         neither = "" if Path(source).exists() else ", and no file has its name"
         raise UserError(f"{name} cannot be loaded{neither}: {first_line(error)}") from None
     if missing := [wanted for wanted in ("tokens", column) if wanted not in rows.column_names]:

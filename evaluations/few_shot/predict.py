@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -54,8 +53,8 @@ class Recipe:
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     if recipe.html and (recipe.html.is_dir() or not recipe.html.parent.is_dir()):
-        where = "is a directory" if recipe.html.is_dir() else "lies in a directory that does not exist"
-        raise UserError(f"--html {recipe.html} {where}")
+        what = "is a directory" if recipe.html.is_dir() else "lies in a directory that does not exist"
+        raise UserError(f"--html {recipe.html} {what}")
     folder = find_run(recipe)
     examples = read_examples(recipe.support, recipe.split, recipe.tags)
     print(f"{recipe.support}: {examples}", file=sys.stderr)
@@ -70,13 +69,13 @@ def main(argv: list[str]) -> None:
     if words.cut:
         note(f"{recipe.support}: {words.cut:,} words beyond {tagger.method.limit} of a sentence are not read")
     found = []
-    for number, entities in enumerate(tagger.stream(sentences, recipe.batch_size, sys.stderr.isatty()), 1):
+    for entities in tagger.stream(sentences, recipe.batch_size, sys.stderr.isatty()):
         found.append(entities)
         for entity in entities:
-            tqdm.write(line_of(number, entity, recipe.json))  # above the progress bar
-    if long := [number for number, words_beyond in enumerate(tagger.beyond, 1) if words_beyond]:
-        number = f"{tagger.beyond[long[0] - 1]:,} words beyond {tagger.method.limit}"
-        note(f"{recipe.input}, line {long[0]}: {number} are not tagged ({len(long):,} such lines)")
+            tqdm.write(line_of(len(found), entity, recipe.json))  # above the progress bar
+    if long := [(number, beyond) for number, beyond in enumerate(tagger.beyond, 1) if beyond]:
+        (line, beyond), words = long[0], f"words beyond {tagger.method.limit}"
+        note(f"{recipe.input}, line {line}: {beyond:,} {words} are not tagged ({len(long):,} such lines)")
     total = sum(map(len, found))
     print(f"{total:,} entities in {sum(map(bool, found)):,} of {len(found):,} sentences", file=sys.stderr)
     if recipe.html:
@@ -113,25 +112,26 @@ def read_text(path: Path) -> list[str | list[str]]:
     Raises:
         UserError: naming the line: the file cannot be read, or a line of a file .jsonl is not as it must be.
     """
-    is_json = named_json(path)
-    sentences: list[str | list[str]] = []
+    lines: list[str | list[str]] = []
     for number, line in enumerate(read_lines(path, RECORD_ENDS, longest=sys.maxsize), 1):
-        if not is_json and number == 1 and looks_like_json(line):
-            note(f"{path}, line 1: looks like JSON, but is tagged as text; JSON is read from a file .jsonl")
-        if is_json and line.strip():
-            where = f"{path}, line {number}"
-            record = json_object(line, where)
-            sentence: Any = record.get("text", record.get("tokens"))
-            if isinstance(sentence, list) and all(isinstance(word, str) for word in sentence):
-                check_text(" ".join(sentence), where)
-            elif not isinstance(sentence, str):
-                raise UserError(f"{where}: neither a `text` nor `tokens`, a list of strings")
-            else:
-                check_text(sentence, where)
-            sentences.append(sentence)
+        if named_json(path) and line.strip():
+            lines.append(read_sentence(line, f"{path}, line {number}"))
         else:
-            sentences.append(line)
-    return sentences
+            lines.append(line)
+            if number == 1 and looks_like_json(line):
+                note(f"{path}, line 1: looks like JSON, but is tagged as text; JSON is read from a file .jsonl")
+    return lines
+
+
+def read_sentence(line: str, where: str) -> str | list[str]:
+    """The text, or the words, of a line of JSON."""
+    record = json_object(line, where)
+    sentence = record.get("text", record.get("tokens"))
+    words = sentence if isinstance(sentence, list) else [sentence]
+    if not all(isinstance(word, str) for word in words):
+        raise UserError(f"{where}: neither a `text` nor `tokens`, a list of strings")
+    check_text(" ".join(words), where)
+    return sentence
 
 
 def line_of(number: int, entity: Entity, as_json: bool) -> str:
@@ -152,7 +152,7 @@ def page_of(
     types = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     type_ids = {kind: number for number, (kind, _) in enumerate(types, 1)}
     rows = []
-    for number, (sentence, entities) in enumerate(zip(sentences, found, strict=True), 1):
+    for number, (sentence, entities) in enumerate(zip(sentences[: SHOWN[0]], found, strict=False), 1):
         text, words = spans_of(sentence)
         starts = {entity.start: entity for entity in entities}
         parts: list[tuple[str, int, float | None]] = []
@@ -160,14 +160,11 @@ def page_of(
         for begin, after in words[:WORDS]:
             if begin < end:  # in the entity before
                 continue
-            entity = starts.get(begin)
-            after = entity.end if entity else after
-            parts.append((text[end:begin], 0, None))
-            parts.append((text[begin:after], type_ids[entity.label] if entity else 0, entity.score if entity else None))
-            end = after
-        if len(rows) < SHOWN[0]:
-            clipped = [(text[:CHARACTERS] + "…" * (len(text) > CHARACTERS), *rest) for text, *rest in parts if text]
-            rows.append((number, clipped + [("…", 0, None)] * (len(words) > WORDS)))
+            entity = starts.get(begin, Entity(begin, after, "", text[begin:after], None))
+            parts += [(text[end:begin], 0, None), (entity.text, type_ids.get(entity.label, 0), entity.score)]
+            end = entity.end
+        clipped = [(text[:CHARACTERS] + "…" * (len(text) > CHARACTERS), *rest) for text, *rest in parts if text]
+        rows.append((number, clipped + [("…", 0, None)] * (len(words) > WORDS)))
     return render(
         "entities.html.jinja",
         rows,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 import zipfile
-from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from evaluations.few_shot.data import (
     read_episodes,
     read_labelled,
     read_labels,
+    types_of,
+    write_columns,
 )
 from evaluations.few_shot.download import EPISODES
 from evaluations.few_shot.recipe import PLACE
-from evaluations.few_shot.scores import entities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +44,17 @@ def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     archive = recipe.episodes or recipe.raw / EPISODES
     with tempfile.TemporaryDirectory() as unpacked:
+        episodes = recipe.raw
         if archive.exists():
-            unpack(archive, Path(unpacked))
+            episodes = Path(unpacked)
+            unpack(archive, episodes)
         elif recipe.episodes:
             raise UserError(f"{archive} does not exist")
-        files = {}
+        files: dict[str, Any] = {}
         for split in TYPES:
-            episodes = Path(unpacked) if archive.exists() else recipe.raw
             files |= process(split, recipe.raw, episodes, recipe.output, recipe.bio)
     content = hashlib.sha256("".join(files[name]["sha256"] for name in sorted(files)).encode()).hexdigest()
-    manifest = {"version": f"{recipe.release}-{content[:12]}", "files": files}
-    write_atomically(recipe.output / MANIFEST, json.dumps(manifest, indent=1))
-    print(table(files), f"\nversion {manifest['version']}, recorded in {recipe.output / MANIFEST}")
+    write_manifest(recipe.output, {"version": f"{recipe.release}-{content[:12]}", "files": files})
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -67,66 +67,72 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive} cannot be unpacked: {error}") from None
 
 
-def process(name: str, raw: Path, episodes: Path, output: Path, bio: str = "refuse") -> dict[str, dict[str, Any]]:
-    """Prepare one split; returns the manifest's entry of each file it wrote, by its path in `output`."""
-    target = Split(output, name)
-    entries: dict[Path, dict[str, Any]] = {}
-    train_types, test_types = Counter[str](), Counter[str]()
-    episode_data = output / "episode-data" / name
-    for folder in (target.train.parent, episode_data):
-        folder.mkdir(parents=True, exist_ok=True)
-    with replacing(target.train) as file:
-        sentences = 0
-        for sentence in read_labelled(Split(raw, name).train, bio):
-            sentences += 1
-            train_types.update({kind for *_, kind in entities(sentence.labels)})
-            pairs = zip(sentence.words, sentence.labels, strict=True)
-            file.write("".join(f"{word.lower()}\t{label}\n" for word, label in pairs).encode() + b"\n")
-    entries[target.train] = {"sentences": sentences, "types": len(train_types)}
+def process(name: str, raw: Path, episodes: Path, output: Path, bio: str) -> dict[str, Any]:
+    """Prepare one split; returns the manifest's entries of its files."""
+    source, target = Split(raw, name), Split(output, name)
+    train = read_labelled(source.train, bio)
+    target.train.parent.mkdir(parents=True, exist_ok=True)
+    write_columns(target.train, lower_cased(train))
+    types = {"train": types_of(train), "test": set[str]()}
+    entries: dict[Path, dict[str, Any]] = {target.train: {"sentences": len(train), "types": len(types["train"])}}
     for way, shot in SETTINGS:
-        source = Split(episodes, name).episodes(way, shot)
-        path = episode_data / f"test_{way}_{shot}.jsonl"
-        types, sentences, number = Counter[str](), 0, 0
-        with replacing(path) as file:
-            for episode in read_episodes(source):
-                number += 1
-                where = f"{source}, episode {number}"
-                parts = (by_type(part, bio, lambda _, where=where: where) for part in episode)
-                episode = Episode(*([Sentence([w.lower() for w in s.words], s.labels) for s in part] for part in parts))
-                everything = [*episode.support, *episode.query]
-                kinds = Counter(kind for sentence in everything for *_, kind in entities(sentence.labels))
-                types += kinds
-                sentences += len(everything)
-                published = json.dumps(as_published(episode, sorted(kinds)), ensure_ascii=False)
-                file.write(published.encode() + b"\n")
-        entries[path] = {"sentences": sentences, "types": len(types), "episodes": number}
-        test_types += types
-    if both := sorted(train_types.keys() & test_types.keys()):
-        raise UserError(f"{Split(raw, name).train} has types of the test episodes: {', '.join(both)}")
-    for part, types in (("train", train_types), ("test", test_types)):
-        published = Split(raw, name).labels(part)
-        labels = read_labels(published) if published.exists() else ["O", *sorted(types)]
-        if missing := types.keys() - set(labels):
+        path = output / "episode-data" / name / f"test_{way}_{shot}.jsonl"
+        entries[path], found = write_episodes(path, prepared(Split(episodes, name).episodes(way, shot), bio))
+        types["test"] |= found
+    if both := sorted(types["train"] & types["test"]):
+        raise UserError(f"{source.train} has types of the test episodes: {', '.join(both)}")
+    for part, found in types.items():
+        published = source.labels(part)
+        labels = read_labels(published) if published.exists() else ["O", *sorted(found)]
+        if missing := found - set(labels):
             raise UserError(f"{published} lacks labels of the {part} sentences: {', '.join(sorted(missing))}")
         write_atomically(target.labels(part), "\n".join(labels) + "\n")
-        entries[target.labels(part)] = {"types": len(types)}
+        entries[target.labels(part)] = {"types": len(found)}
+    return with_hashes(output, entries)
+
+
+def prepared(path: Path, bio: str) -> Iterator[Episode]:
+    """A setting's episodes with words in lower case and types for labels."""
+    for number, episode in enumerate(read_episodes(path), 1):
+        place = f"{path}, episode {number}"
+        yield Episode(*(list(lower_cased(by_type(part, bio, lambda _, place=place: place))) for part in episode))
+
+
+def lower_cased(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
+    return (Sentence([word.lower() for word in sentence.words], sentence.labels) for sentence in sentences)
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> tuple[dict[str, int], set[str]]:
+    """Write episodes in the published JSON; returns their entry in the manifest, and their types."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry, types = {"sentences": 0, "types": 0, "episodes": 0}, set[str]()
+    with replacing(path) as file:
+        for episode in episodes:
+            everything = [*episode.support, *episode.query]
+            published: dict[str, Any] = {
+                part: {"word": [s.words for s in sentences], "label": [s.labels for s in sentences]}
+                for part, sentences in episode._asdict().items()
+            }
+            published["types"] = sorted(types_of(everything))
+            file.write(json.dumps(published, ensure_ascii=False).encode() + b"\n")
+            types.update(published["types"])
+            entry["sentences"] += len(everything)
+            entry["episodes"] += 1
+    return entry | {"types": len(types)}, types
+
+
+def with_hashes(output: Path, entries: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """The manifest's entries, which have the files' sha256, by their path in `output`."""
     return {str(path.relative_to(output)): {"sha256": sha256_of(path), **entry} for path, entry in entries.items()}
 
 
-def as_published(episode: Episode, types: list[str]) -> dict[str, Any]:
-    """An episode in the published JSON."""
-    parts = {
-        part: {"word": [s.words for s in sentences], "label": [s.labels for s in sentences]}
-        for part, sentences in episode._asdict().items()
-    }
-    return parts | {"types": types}
-
-
-def table(files: dict[str, dict[str, Any]]) -> str:
-    """Sentences, types and episodes of each prepared file."""
+def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, and print its version and the sentences, types and episodes of each file."""
+    write_atomically(output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
     rows = [("file", "sentences", "types", "episodes")]
-    rows += [(name, *(entry.get(key, "") for key in rows[0][1:])) for name, entry in files.items()]
-    return "\n".join(f"{row[0]:40}{row[1]:>12}{row[2]:>8}{row[3]:>10}" for row in rows)
+    rows += [(name, *(entry.get(key, "") for key in rows[0][1:])) for name, entry in manifest["files"].items()]
+    table = "\n".join(f"{row[0]:40}{row[1]:>12}{row[2]:>8}{row[3]:>10}" for row in rows)
+    print(table, f"\nversion {manifest['version']}, recorded in {output / MANIFEST}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A setting's directory: what it was made with (`run.json`) and one line per episode (`episodes.jsonl`)."""
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,8 @@ from evaluations.few_shot.methods import METHODS
 from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.scores import SCORINGS, total
 from runs import BEGIN_ANEW, read_record
-from runs.directory import FINISHED
 
-__all__ = ["FINISHED", "EpisodeLog", "Run", "Selection", "accuracies", "counts", "read_run"]
+Records = dict[int, dict[str, Any]]  # the lines of episodes by index
 
 
 class EpisodeLog:
@@ -25,32 +25,29 @@ class EpisodeLog:
 
     def __init__(self, path: Path):
         self.path, self.position = path, 0
-        self.records: dict[int, dict[str, Any]] = {}
+        self.records: Records = {}
 
     def repair(self, finished: bool = False) -> None:
         """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones.
 
-        Args:
-            finished: of a run that was, at least one must be left.
-
         Raises:
-            UserError: the log cannot be read just now, or holds none although the run was finished.
+            UserError: the log cannot be read just now, or holds no episode although the run was `finished`.
         """
         whole: dict[int, bytes] = {}
         try:
             self.path.touch()
-            lines = self.path.read_bytes().splitlines(keepends=True)
+            content = self.path.read_bytes()
         except OSError as error:
             raise UserError(f"{self.path} cannot be read: {error.strerror}; nothing was changed") from None
-        for line in lines:
+        for line in content.splitlines():
             try:
-                whole.setdefault(json.loads(line)["index"], line.rstrip(b"\n") + b"\n")
+                whole.setdefault(json.loads(line)["index"], line + b"\n")
             except (ValueError, KeyError, TypeError):
                 continue
         if finished and not whole:
             raise UserError(f"{self.path} holds no episode any more, although the run was finished; {BEGIN_ANEW}")
         repaired = b"".join(whole[index] for index in sorted(whole))
-        if b"".join(lines) != repaired:
+        if content != repaired:
             write_atomically(self.path, repaired)
 
     def append(self, record: dict[str, Any]) -> None:
@@ -59,33 +56,29 @@ class EpisodeLog:
             file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             os.fsync(file.fileno())
 
-    def read(self) -> dict[int, dict[str, Any]]:
-        """All episodes by index, reading on from where the last call ended."""
+    def read(self) -> Records:
+        """All episodes, reading on from where the last call ended."""
         with open(self.path, "rb") as file:
             file.seek(self.position)
             new = file.read()
         new = new[: new.rfind(b"\n") + 1]  # another process may be in the middle of a line
         self.position += len(new)
-        for line in new.splitlines():
-            record = json.loads(line)
-            self.records[record["index"]] = record
+        self.records |= {record["index"]: record for record in map(json.loads, new.splitlines())}
         return self.records
 
 
 class Run(NamedTuple):
-    """A run as it lies in its directory: how it was made, and its selected episodes by index."""
+    """A run as it lies in its directory: how it was made, and its selected episodes."""
 
     made: dict[str, Any]  # `arguments`, and `inputs`: the data's, and those of source training under `training`
-    records: dict[int, dict[str, Any]]
+    records: Records
 
     @property
     def method(self) -> str:
-        """The method's name."""
         return self.made["arguments"].get("method", Recipe.method)
 
     @property
     def reads_label_names(self) -> bool:
-        """Whether its method does, which makes it another setting."""
         return METHODS[self.method].READS_LABEL_NAMES
 
     def counts(self, scoring: str) -> np.ndarray:
@@ -109,7 +102,7 @@ def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) 
     if "recipe" in made:  # of a version before `runs.RunDirectory`
         training = {"arguments": made["training"]["recipe"], "inputs": made["training"]["data"]}
         made = {"arguments": made["recipe"], "inputs": made["data"] | {"training": training}}
-    stop = float("inf") if episodes is None else episodes
+    stop = math.inf if episodes is None else episodes
     records = EpisodeLog(folder / "episodes.jsonl").read()
     records = {index: record for index, record in records.items() if skip_episodes <= index < stop}
     if not records:
@@ -117,12 +110,12 @@ def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) 
     return Run(made, records)
 
 
-def counts(records: dict[int, dict[str, Any]], scoring: str) -> np.ndarray:
+def counts(records: Records, scoring: str) -> np.ndarray:
     """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
     return np.array([total(records[index][scoring]) for index in sorted(records)]).reshape(-1, 3)
 
 
-def accuracies(records: dict[int, dict[str, Any]]) -> dict[str, float]:
+def accuracies(records: Records) -> dict[str, float]:
     """In percent, what the method measured besides the tags, by name."""
     measured = [record["measured"] for record in records.values() if "measured" in record]
     sums = {name: np.sum([one[name] for one in measured], axis=0) for name in (measured[0] if measured else ())}

@@ -21,10 +21,10 @@ from evaluations.bootstrap import f1_interval, micro_prf
 from evaluations.few_shot.data import Episode, Split, identity, read_episodes, read_labels
 from evaluations.few_shot.methods import METHODS, Method, parse_recipe
 from evaluations.few_shot.recipe import Recipe
-from evaluations.few_shot.records import FINISHED, EpisodeLog, accuracies, counts
+from evaluations.few_shot.records import EpisodeLog, accuracies, counts
 from evaluations.few_shot.scores import SCORINGS, entity_counts
 from runs import RunDirectory, check_alive, deaths, read_record, read_summary
-from runs.directory import disk_errors
+from runs.directory import FINISHED, disk_errors
 
 SAFE = "the finished episodes are kept, and the same command goes on from there"
 
@@ -49,10 +49,8 @@ def run_episodes(recipe: Recipe, rank: int, launched: int) -> None:
         todo = [prepare(directory, split, recipe, labels, log, len(episodes)) if directory else []]
         if launched > 1:
             distributed.broadcast_object_list(todo)
-        shares = [
-            (todo[0][first :: recipe.processes], first, episodes, labels, log, recipe)
-            for first in range(recipe.processes)
-        ]
+        number = recipe.processes
+        shares = [(todo[0][first::number], first, episodes, labels, log, recipe) for first in range(number)]
         if todo[0]:
             others = [] if launched > 1 else start(shares[1:])
             run_share(*shares[rank], others)
@@ -100,7 +98,7 @@ def prepare(
 
 
 def start(shares: list[tuple]) -> list[SpawnProcess]:
-    """Start a process for each of the shares that have an episode."""
+    """A process for each of the shares that have an episode."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=run_share, args=share, daemon=True) for share in shares if share[0]]
     for process in processes:
@@ -120,12 +118,13 @@ def run_share(
     """Run this process's episodes and append each to the log; process 0 shows how far all of them are, and ends where
     one of the others was killed."""
     torch.set_num_threads(recipe.threads)
-    kind = METHODS[recipe.method]
+    kind, device = METHODS[recipe.method], pick_device(recipe.device)
+    if device.type == "cuda" and device.index is None:  # several processes share the visible GPUs of their machine
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
     source = kind.source_folder(recipe)
     trained_with = read_record(source)["arguments"]
     method = kind.load(source, replace(recipe, **{name: trained_with[name] for name in recipe.OF_SOURCE}))
-    method.to(device_of(recipe, rank))
-    words = method.words
+    words = method.to(device).words
     parent = multiprocessing.parent_process()
     bar = tqdm(total=len(episodes), initial=len(log.read()), unit="episode", disable=rank > 0)
     for index in todo:
@@ -140,8 +139,7 @@ def run_share(
         record |= {"steps": len(outcome.losses), "unknown_words": words.unknown - unknown, "cut_words": words.cut - cut}
         record["empty_support"] = int(not any(sentence.words for sentence in episode.support))
         record |= {"measured": outcome.measured} if outcome.measured else {}
-        if recipe.predictions:
-            record["predictions"] = outcome.labels
+        record |= {"predictions": outcome.labels} if recipe.predictions else {}
         with disk_errors(log.path.parent):
             log.append(record | {"seconds": round(time.perf_counter() - begin, 3)})
         if rank == 0:
@@ -149,14 +147,6 @@ def run_share(
             bar.set_postfix_str(f"F1 {micro_prf(counts(records, recipe.scoring).sum(0))[2]:.2f}", refresh=False)
             bar.update(len(records) - bar.n)
     bar.close()
-
-
-def device_of(recipe: Recipe, rank: int) -> torch.device:
-    """The device of a process: several processes share the visible GPUs of their machine."""
-    device = pick_device(recipe.device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
-    return device
 
 
 class Outcome(NamedTuple):
@@ -171,18 +161,16 @@ def run_episode(method: Method, index: int, episode: Episode, labels: list[str])
     """Tag the query set of episode number `index`; the method is left as it was.
 
     The index and the recipe's seed decide what is random, whatever was run before in this process. Words beyond
-    `max_length` are tagged O, and so is everything if the support set has no word. If the query set has none, there is
-    nothing to find, and nothing is done.
+    `max_length` are tagged O, and so is everything if the support set has no word; without words in the query set
+    nothing is done.
     """
     torch.manual_seed(seed_of(method.recipe.seed, index))
-    losses: list[float] = []
-    measured: dict[str, list[int]] = {}
-    tags: list[list[str]] = [[] for _ in episode.query]
-    if all(any(sentence.words for sentence in part) for part in episode):
-        losses = method.fit(episode.support, labels)
-        tags = method.tag([sentence.words for sentence in episode.query])
-        measured = method.measure(episode.query)
-        method.restore()
+    if not all(any(sentence.words for sentence in part) for part in episode):
+        return Outcome([["O"] * len(sentence.words) for sentence in episode.query], [], {})
+    losses = method.fit(episode.support, labels)
+    tags = method.tag([sentence.words for sentence in episode.query])
+    measured = method.measure(episode.query)
+    method.restore()
     padded = [found + ["O"] * (len(s.words) - len(found)) for found, s in zip(tags, episode.query, strict=True)]
     return Outcome(padded, losses, measured)
 
@@ -194,7 +182,7 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
         UserError: episodes are missing, because a process ended early.
     """
     records = log.read()
-    if missing := number - sum(index < number for index in records):
+    if missing := len(set(range(number)) - records.keys()):
         raise UserError(f"{log.path}: {missing} episodes are missing, a process ended early; start again to go on")
     log.repair()  # several processes wrote in the order of finishing
     summary: dict[str, Any] = {"episodes": len(records)}
@@ -204,15 +192,15 @@ def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int
         table = counts(records, scoring)
         summary[scoring] = dict(zip(("precision", "recall", "f1"), micro_prf(table.sum(0)).tolist(), strict=True))
         summary[scoring]["interval"] = f1_interval(table)
-    summary |= accuracies(records)
-    directory.finish(summary)
+    measured = accuracies(records)
+    directory.finish(summary | measured)
     scores = summary[recipe.scoring]
     print(
         f"{recipe.type} {recipe.way}-way {recipe.shot}-shot, {len(records)} episodes, {recipe.scoring} scoring: "
         f"precision {scores['precision']:.2f}, recall {scores['recall']:.2f}, F1 {scores['f1']:.2f} "
         f"(95% interval {scores['interval'][0]:.2f} to {scores['interval'][1]:.2f}), "
         f"{summary['seconds'] / len(records):.2f} s and {summary['steps'] / len(records):.1f} steps per episode"
-        + "".join(f", {name} accuracy {accuracy:.2f}" for name, accuracy in accuracies(records).items())
+        + "".join(f", {name} accuracy {accuracy:.2f}" for name, accuracy in measured.items())
         + f"; {summary['cut_words']:,} words beyond what is read of a sentence" * bool(summary["cut_words"])
     )
 

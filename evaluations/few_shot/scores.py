@@ -1,6 +1,7 @@
 """Entities and their counts."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -10,22 +11,20 @@ Counts = dict[str, list[int]]  # type -> numbers of correct, predicted and gold 
 
 def entities(labels: Sequence[str]) -> set[tuple[int, int, str]]:
     """The entities (first word, word after the last, type) of a sentence: adjacent words of one label are one."""
-    found, start = set(), 0
-    for i in range(1, len(labels) + 1):
-        if i == len(labels) or labels[i] != labels[start]:
-            if labels[start] != "O":
-                found.add((start, i, labels[start]))
-            start = i
+    found, begin = set(), 0
+    for label, words in groupby(labels):
+        end = begin + len(list(words))
+        if label != "O":
+            found.add((begin, end, label))
+        begin = end
     return found
 
 
 def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scoring: str = "full") -> Counts:
-    """Correct, predicted and gold numbers of entities per type over some sentences.
+    """Correct, predicted and gold numbers of entities per type, of the labels of the words of some sentences.
 
-    Args:
-        gold, predicted: the label of every word of every sentence.
-        scoring: `full` compares whole labels; `published` cuts each at its first `-` as the published scorer
-            does, so that `location-other` and `organization-other` are one type `other`.
+    The scoring `full` compares whole labels; `published` cuts each at its first `-`, as the published scorer does:
+    `location-other` and `organization-other` are one type `other`.
     """
     counts: Counts = {}
     for sentence in zip(gold, predicted, strict=True):

@@ -8,11 +8,12 @@ import numpy as np
 from common.errors import UserError, run
 from common.flags import argument, flag, parse
 from evaluations.bootstrap import f1_interval, micro_prf, paired_difference
-from evaluations.few_shot.data import TYPES
+from evaluations.few_shot.data import SETTINGS, TYPES
 from evaluations.few_shot.recipe import PLACE
-from evaluations.few_shot.records import FINISHED, Run, Selection, accuracies, read_run
+from evaluations.few_shot.records import Run, Selection, accuracies, read_run
+from runs.directory import FINISHED
 
-# Few-NERD micro F1 in the order of the settings 5-1, 5-5, 10-1, 10-5, by whether label names are read
+# Few-NERD micro F1 in the order of SETTINGS, by whether label names are read
 PUBLISHED = {
     False: {
         "CONTaiNER, BERT-base": {"intra": (40.43, 53.70, 33.84, 47.49), "inter": (55.95, 61.83, 48.35, 57.12)},
@@ -23,7 +24,6 @@ PUBLISHED = {
         "NuNER": {"intra": (62.48, 69.16, 57.63, 62.99), "inter": (67.37, 73.50, 66.54, 71.04)},
     },
 }
-COLUMN = {(5, 1): 0, (5, 5): 1, (10, 1): 2, (10, 5): 3}
 DIFFERENCES = """\
 Published rows: 5,000 episodes, the published training split and scorer (compare them with --scoring published).
 BERT-base: Few-NERD's first release of the episodes, learning rate 5e-5 for everything. BERT-SparseLT: the later
@@ -52,10 +52,8 @@ def main(argv: list[str]) -> None:
     runs = {folder: read_run(folder, recipe.skip_episodes, recipe.episodes) for folder in finished}
     titles = {False: "Methods that do not read label names", True: "Methods that read label names, another setting"}
     for reads, title in titles.items():
-        chosen = {folder: result for folder, result in runs.items() if result.reads_label_names == reads}
-        if chosen:
-            print(f"{title}\n")
-            print("\n".join(table(chosen, runs, recipe.scoring, PUBLISHED[reads])) + "\n")
+        if chosen := {folder: result for folder, result in runs.items() if result.reads_label_names == reads}:
+            print(f"{title}\n", *table(chosen, runs, recipe.scoring, PUBLISHED[reads]), "", sep="\n")
     for folder, result in runs.items():
         for name, accuracy in accuracies(result.records).items():
             print(f"{setting(folder)}: {name} accuracy {accuracy:.2f}")
@@ -74,33 +72,23 @@ def setting(folder: Path) -> str:
 def table(
     chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, published: dict[str, dict[str, tuple[float, ...]]]
 ) -> list[str]:
-    """A head and the row of each chosen setting; CONTaiNER's are among all `runs`."""
-    head = [
-        "setting",
-        "episodes",
-        "precision",
-        "recall",
-        f"F1 ({scoring})",
-        "95% interval",
-        "- CONTaiNER",
-        "s / episode",
-    ]
-    lines = [[*head, *published], ["---", *["---:"] * (len(head) - 1 + len(published))]]
+    """A head and the row of each chosen setting; CONTaiNER's are among `runs`."""
+    head = f"| setting | episodes | precision | recall | F1 ({scoring}) | 95% interval | - CONTaiNER | s / episode |"
+    lines = [head + "".join(f" {name} |" for name in published), "| --- |" + " ---: |" * (7 + len(published))]
     for folder, result in chosen.items():
         made, counts = result.made["arguments"], result.counts(scoring)
         precision, recall, f1 = micro_prf(counts.sum(0))
         low, high = f1_interval(counts)
-        container = runs.get(folder.with_name(f"{made['way']}-{made['shot']}"))
+        difference = against(runs.get(folder.with_name(f"{made['way']}-{made['shot']}")), result, scoring)
         seconds = np.mean([record["seconds"] for record in result.records.values()])
-        lines.append([setting(folder), str(len(counts)), f"{precision:.2f}", f"{recall:.2f}", f"{f1:.2f}"])
-        lines[-1] += [f"{low:.2f} to {high:.2f}", against(container, result, scoring), f"{seconds:.2f}"]
-        lines[-1] += [beside(rows.get(made["type"], ()), made["way"], made["shot"]) for rows in published.values()]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def beside(published: tuple[float, ...], way: int, shot: int) -> str:
-    """The published F1 of a setting, where there is one."""
-    return f"{published[COLUMN[way, shot]]:.2f}" if published and (way, shot) in COLUMN else ""
+        line = f"| {setting(folder)} | {len(counts)} | {precision:.2f} | {recall:.2f} | {f1:.2f} "
+        line += f"| {low:.2f} to {high:.2f} | {difference} | {seconds:.2f} |"
+        for rows in published.values():
+            of_settings = dict(zip(SETTINGS, rows.get(made["type"], ()), strict=False))
+            found = of_settings.get((made["way"], made["shot"]))
+            line += f" {found:.2f} |" if found else "  |"
+        lines.append(line)
+    return lines
 
 
 def against(container: Run | None, result: Run, scoring: str) -> str:
@@ -114,9 +102,8 @@ def against(container: Run | None, result: Run, scoring: str) -> str:
 def per_type(result: Run, scoring: str) -> str:
     """F1 of every type with its number of gold entities, the best first."""
     sums = {kind: counts.sum(0) for kind, counts in result.type_counts(scoring).items()}
-    scores = {kind: micro_prf(counts)[2] for kind, counts in sums.items()}
-    best_first = sorted(scores, key=lambda kind: -scores[kind])
-    return ", ".join(f"{kind} {scores[kind]:.1f} ({sums[kind][2]})" for kind in best_first)
+    scores = [(micro_prf(counts)[2], kind, counts[2]) for kind, counts in sums.items()]
+    return ", ".join(f"{kind} {f1:.1f} ({gold})" for f1, kind, gold in sorted(scores, key=lambda score: -score[0]))
 
 
 if __name__ == "__main__":

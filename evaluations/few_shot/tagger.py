@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError, note
@@ -41,8 +40,8 @@ class FewShotTagger:
         tagger = FewShotTagger.from_run("outputs/few-nerd/intra/NAME").fit("examples.txt")
         for found in tagger.predict(["Anne Lee met Bob in Paris."]): ...
 
-    Words are separated as in `formats.word_spans`; those beyond `max_length` word pieces are left untagged: `beyond` is
-    their number in each sentence of the last call.
+    Words are separated as in `formats.word_spans`; of those beyond `max_length` word pieces, which are not tagged,
+    `beyond` is the number in each sentence of the last call.
     """
 
     labels: list[str]
@@ -57,8 +56,7 @@ class FewShotTagger:
 
         Args:
             run: OUTPUT/TYPE/NAME, as `evaluations.few_shot.train` made it.
-            method: one of `METHODS` whose source training the run holds.
-            flags: others of the method's, as `label_names`.
+            method: one of `METHODS` whose source training the run holds; `flags` of its own, as `label_names`.
 
         Raises:
             UserError: there is no such run, or its source training is not finished, damaged or of another version.
@@ -90,7 +88,7 @@ class FewShotTagger:
             if examples.notes:
                 note(f"{support}: {examples}")
             support = examples.sentences
-        support = by_type([Sentence(*sentence) for sentence in support], "convert", str)
+        support = by_type([Sentence(*sentence) for sentence in support])
         counts = Counter(kind for sentence in support for *_, kind in entities(sentence.labels))
         if not counts:
             raise UserError("the support set has no labelled entity")
@@ -104,19 +102,16 @@ class FewShotTagger:
     def predict(
         self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
     ) -> list[list[Entity]]:
-        """The entities of each sentence, in their order.
+        """The entities of each sentence, in their order, `batch_size` sentences at once.
 
-        Args:
-            sentences: texts, or lists of words, which are taken for a text with a space between words.
-            batch_size: sentences that are tagged at once.
-            progress: whether to show a progress bar.
+        Sentences are texts, or lists of words, which are taken for a text with a space between words.
         """
         return list(self.stream(sentences, batch_size, progress))
 
     def stream(
         self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
     ) -> Iterator[list[Entity]]:
-        """As `predict`, a batch at a time."""
+        """As `predict`, one after another."""
         if isinstance(sentences, str):  # a sequence of strings, too: of its characters
             raise TypeError("sentences must be a list of texts, not one text")
         self.beyond = []
@@ -132,20 +127,15 @@ class FewShotTagger:
         tags = self.method.tag(asked) if asked else []
         found = iter(zip(tags, self.method.probabilities or [None] * len(tags), strict=True))
         for text, spans in batch:
-            kinds, probabilities = next(found) if spans else ([], None)
+            kinds, probabilities = next(found) if spans else ([], None)  # of the words; (length, Y)
             self.beyond.append(len(spans) - len(kinds))
-            yield list(self.read_tags(text, spans, kinds, probabilities))
-
-    def read_tags(
-        self, text: str, spans: list[tuple[int, int]], tags: list[str], probabilities: Tensor | None
-    ) -> Iterator[Entity]:
-        """The entities of a text; `probabilities` (length, Y) of the labels of its words."""
-        for first, after, kind in sorted(entities(tags)):
-            start, end = spans[first][0], spans[after - 1][1]
-            score = None
-            if probabilities is not None:
-                score = probabilities[first:after, self.labels.index(kind)].mean().item()
-            yield Entity(start, end, kind, text[start:end], score)
+            here = []
+            for first, after, kind in sorted(entities(kinds)):
+                start, end, score = spans[first][0], spans[after - 1][1], None
+                if probabilities is not None:
+                    score = probabilities[first:after, self.labels.index(kind)].mean().item()
+                here.append(Entity(start, end, kind, text[start:end], score))
+            yield here
 
 
 def spans_of(sentence: str | Sequence[str]) -> tuple[str, list[tuple[int, int]]]:

@@ -21,11 +21,8 @@ def main(argv: list[str]) -> None:
     check_tokenizer(encoder.config, tokenizer, recipe.max_length)
     split = Split(recipe.data, recipe.type)
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    inputs = {
-        "encoder": fingerprint(encoder),
-        "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest(),
-        **identity(split, train=split.train, labels=split.labels("train")),
-    }
+    inputs = {"encoder": fingerprint(encoder), "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()}
+    inputs |= identity(split, train=split.train, labels=split.labels("train"))
     labels = read_labels(split.labels("train"))
     inputs |= kind.inputs(recipe, labels)
     if next(read_columns(split.train), None) is None and getattr(recipe, "epochs", 1):

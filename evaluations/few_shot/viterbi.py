@@ -1,6 +1,7 @@
 """Viterbi decoding with abstract transitions from the source data (Yang and Katiyar 2020, section 4.2)."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,27 +11,23 @@ STATISTICS = ("start_o", "start_i", "o_o", "o_i", "i_o", "i_i", "i_other")
 
 
 def transition_statistics(sentences: Iterable[Sequence[str]]) -> list[float]:
-    """How often, in tagged sentences, an entity starts, goes on, ends or turns into one of another type.
-
-    Args:
-        sentences: the label of every word, `O` outside entities.
+    """How often, in sentences of which the labels of all words are given, an entity starts, goes on, ends or turns into
+    one of another type.
 
     Returns:
-        the seven probabilities of `STATISTICS`: from the start to O and to any entity label; from O to O and to
-        any entity label; from an entity label to O, to itself, to another one. The probabilities of
-        one origin sum to one (or are all zero if it never occurs).
+        the seven probabilities of `STATISTICS`: from the start to O and to any entity label; from O to O and to any
+        entity label; from an entity label to O, to itself, to another one. Those of one origin sum to one (or are all
+        zero if it never occurs).
     """
     start, outside, inside = [0, 0], [0, 0], [0, 0, 0]
     for labels in sentences:
-        previous = None
-        for label in labels:
-            if previous is None:
-                start[label != "O"] += 1
-            elif previous == "O":
+        if labels:
+            start[labels[0] != "O"] += 1
+        for previous, label in pairwise(labels):
+            if previous == "O":
                 outside[label != "O"] += 1
             else:
                 inside[0 if label == "O" else 1 if label == previous else 2] += 1
-            previous = label
     return [count / max(1, sum(origin)) for origin in (start, outside, inside) for count in origin]
 
 
@@ -41,12 +38,8 @@ def log_transitions(statistics: Sequence[float], types: int, temperature: float 
     have counts as 1e-6 before that: left at 0, which no power lifts, it would leave its row to the few other moves, and
     where no entity meets one of another type, whole sentences would become one entity.
 
-    Args:
-        statistics: of `transition_statistics`.
-        types: number of entity types; label 0 is O and labels 1..types are theirs.
-
     Returns:
-        log probabilities from the start, (1 + types,), and between labels, (1 + types, 1 + types).
+        log probabilities from the start, (1 + types,), and between labels, (1 + types, 1 + types); label 0 is O.
     """
     start_o, start_i, o_o, o_i, i_o, i_i, i_other = statistics
     rows = torch.empty(2 + types, 1 + types)  # the start, O, the types; (from, to)
@@ -64,8 +57,8 @@ def viterbi(emissions: Tensor, lengths: Tensor, start: Tensor, transitions: Tens
 
     Args:
         emissions: (S, T, Y) log probabilities of the labels, anything at padding.
-        lengths: (S,) number of words of each sentence, at least one.
-        start: (Y,) and transitions: (Y, Y), log probabilities, from rows to columns.
+        lengths: (S,) words of each sentence, at least one.
+        start: (Y,) and transitions: (Y, Y), from rows to columns, log probabilities.
 
     Returns:
         S tensors (length,) of labels; of equally good labels the smaller.

@@ -113,7 +113,8 @@ def test_proml_reads_the_sentences_tokens_behind_the_prompts(method):
     model = method("proml", "--rho", "0.3")
     types = ["location-GPE", "organization-company"]
     with torch.no_grad():
-        states, known, asked, lengths = model.read(EPISODE.support, [s.words for s in EPISODE.query], types)
+        prompted = model.prompt(EPISODE.support, types)
+        states, asked, lengths = model.read(prompted, [s.words for s in EPISODE.query])
 
         def plain(text):
             ids = [model.words.tokenizer.convert_tokens_to_ids(word) for word in ["[CLS]", *text.split(), "[SEP]"]]
@@ -125,7 +126,7 @@ def test_proml_reads_the_sentences_tokens_behind_the_prompts(method):
         expected = 0.3 * first + 0.7 * marked[[0, 2, 3, 9]]
         torch.testing.assert_close(states[:4], expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(asked, plain(f"{prefix} word4 locationgpe1 word5")[6:9], rtol=1e-4, atol=1e-5)
-    assert known == [label for s in EPISODE.support for label in s.labels] and lengths == [3]
+    assert prompted.labels == [label for s in EPISODE.support for label in s.labels] and lengths == [3]
 
 
 def test_proml_leaves_out_what_the_encoder_cannot_read_with_the_prompts(method):

@@ -31,8 +31,7 @@ class Method(nn.Module, ABC):
     Dropout is the recipe's in train mode, and none in eval mode, in which episodes begin and end.
 
     `READS_LABEL_NAMES`: whether the words of a label tell the method something, which is another setting.
-    `probabilities`: after `tag`, of each sentence the probability of each of `fit`'s labels, (length, Y); None for a
-    method without scores of labels.
+    `probabilities`: after `tag`, those of `fit`'s labels for each sentence, (length, Y); None for a method without.
     """
 
     RECIPE: ClassVar[type[Recipe]] = Recipe
@@ -44,6 +43,10 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
         self.words = WordPieces(tokenizer, recipe.max_length)
+        if isinstance(recipe, TrainedRecipe):
+            for module in encoder.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = recipe.dropout
 
     @abstractmethod
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
@@ -51,11 +54,8 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
-        """Adapt to a support set, in which there is a word, and whose labels are among `labels`, `O` first.
-
-        Returns:
-            the loss before each step of fine-tuning.
-        """
+        """Adapt to a support set, in which there is a word, and whose labels are among `labels`, `O` first; returns the
+        loss before each step of fine-tuning."""
 
     @abstractmethod
     def tag(self, query: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -70,8 +70,7 @@ class Method(nn.Module, ABC):
         """Take back what `fit` changed in the weights."""
 
     def measure(self, query: Sequence[Sentence]) -> dict[str, list[int]]:
-        """What is worth counting besides the tags, after `tag` of these sentences: by name, how many were right, of
-        how many."""
+        """What to count besides the tags, after `tag` of these sentences: by name, how many were right, of how many."""
         return {}
 
     @classmethod
@@ -100,18 +99,16 @@ class Method(nn.Module, ABC):
         encoder: PreTrainedModel | None = None,
         layers: int = 1,
     ) -> Tensor:
-        """Last hidden states of the words' first pieces, (n, D), in the sentences' order.
+        """Hidden states of the words' first pieces, (n, D), in the sentences' order.
 
         Args:
             embedded: (R, W, D) word embeddings to use in place of those of `packed.input_ids`.
             encoder: another than the method's first.
             layers: how many of the last layers' states are averaged.
         """
-        ids = packed.input_ids if embedded is None else None
+        ids, encoder = packed.input_ids if embedded is None else None, encoder or self.encoder
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision == "bf16"):
-            output = encode(
-                encoder or self.encoder, packed.attention_mask, ids, embedded, output_hidden_states=layers > 1
-            )
+            output = encode(encoder, packed.attention_mask, ids, embedded, output_hidden_states=layers > 1)
         states = [output.last_hidden_state] if layers == 1 else output.hidden_states[-layers:]
         return torch.stack([state.flatten(0, 1)[packed.first].float() for state in states]).mean(0)
 
@@ -171,13 +168,6 @@ class Method(nn.Module, ABC):
         except RuntimeError:  # heads of other names or sizes
             pass
         raise UserError(f"{problem}; train again: python -m evaluations.few_shot.train with --restart")
-
-
-def set_dropout(encoder: PreTrainedModel, probability: float) -> None:
-    """Give every dropout of an encoder this probability."""
-    for module in encoder.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
 
 
 def make_optimizer(

@@ -13,11 +13,7 @@ class Container(StructShot):
     tuning: FineTuning | None = None  # since the first episode
 
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
-        """Fine-tune on the support set as one batch until the loss rises above the one before.
-
-        Returns:
-            the loss before each update, and the one that rose, after which there was none.
-        """
+        """Fine-tune on the support set until the loss rises above the one before, for which there is no update."""
         super().fit(support, labels)
         self.tuning = self.tuning or FineTuning(self.encoder, list(self.heads.parameters()), self.recipe)
         packed = self.pack(self.support)
@@ -25,8 +21,8 @@ class Container(StructShot):
         losses = self.tuning.run(
             packed,
             lambda embedded: self.loss(packed, self.support_labels, embedded),
-            stop=lambda losses: losses[-1] > min(losses[-2:]),
-            max_steps=self.recipe.max_steps,
+            lambda losses: losses[-1] > min(losses[-2:]),
+            self.recipe.max_steps,
         )
         self.eval()
         return losses

@@ -13,7 +13,7 @@ from encoders import Encoded, PackedSentences
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.gaussian import DISTANCES, GaussianHeads, contrastive_loss
-from evaluations.few_shot.methods.base import Method, make_optimizer, set_dropout
+from evaluations.few_shot.methods.base import Method, make_optimizer
 from evaluations.few_shot.recipe import TrainedRecipe
 from evaluations.few_shot.viterbi import STATISTICS, transition_statistics
 
@@ -37,25 +37,21 @@ class ContrastiveRecipe(TrainedRecipe):
 
 
 class Contrastive(Method):
-    """An encoder with heads that make a Gaussian of each token, trained by CONTaiNER's contrastive loss.
-
-    The heads stay in float32. `statistics` are the transitions between the labels of the source split.
-    """
+    """An encoder with heads, always in float32, that make a Gaussian of each token, trained by the contrastive loss."""
 
     RECIPE = ContrastiveRecipe
     SOURCE = "contrastive"
     recipe: ContrastiveRecipe
-    statistics: Tensor  # (7,) float64
+    statistics: Tensor  # (7,) float64, of the transitions between the labels of the source split
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: ContrastiveRecipe):
         super().__init__(encoder, tokenizer, recipe)
-        set_dropout(encoder, recipe.dropout)
         self.dropout = Dropout(recipe.dropout)
         self.heads = GaussianHeads(encoder.config.hidden_size, recipe.embedding_dimension)
         self.register_buffer("statistics", torch.zeros(len(STATISTICS), dtype=torch.float64))
 
     def loss(self, packed: PackedSentences, labels: Tensor, embedded: Tensor | None = None) -> Tensor:
-        """The contrastive loss of the words' first pieces; `labels` (n,), `embedded` as for `hidden`."""
+        """Of the words' first pieces; `labels` (n,), `embedded` as for `hidden`."""
         mu, variance = self.heads(self.dropout(self.hidden(packed, embedded)))  # (n, dimension) each
         return contrastive_loss(mu, variance, labels, self.recipe.distance)
 

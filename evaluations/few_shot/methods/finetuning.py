@@ -35,13 +35,11 @@ class FineTuning:
         stop: Callable[[list[float]], bool],
         max_steps: int,
     ) -> list[float]:
-        """Fine-tune, the support set being one batch, until `stop`.
+        """Fine-tune on the support set as one batch, by `max_steps` updates at most.
 
         Args:
-            packed: the support set.
             loss: (R, W, D) word embeddings of `packed.input_ids` -> scalar.
             stop: whether to end after these losses, without an update for the last.
-            max_steps: updates at most.
 
         Returns:
             the loss before each update, and the one that ended it.

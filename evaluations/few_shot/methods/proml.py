@@ -13,10 +13,10 @@ from common.errors import UserError
 from common.flags import Count, LearningRate, Share, flag
 from encoders import Encoded, WordPieces, max_positions
 from encoders.cpu import Dropout
-from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.data import Sentence, types_of
 from evaluations.few_shot.episodes import Sampler
 from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
-from evaluations.few_shot.methods.base import make_optimizer, set_dropout
+from evaluations.few_shot.methods.base import make_optimizer
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
 from evaluations.few_shot.scores import entities
 
@@ -83,7 +83,7 @@ def neighbour_distances(query: Tensor, support: Tensor, labels: Tensor, number: 
     Args:
         query: (n, D).
         support: (m, D), with `labels` (m,) below `number`.
-        neighbours: support tokens that count, of each label; all it has, if they are fewer.
+        neighbours: of each label; all it has, if they are fewer.
 
     Returns:
         (n, number); infinite for a label without support tokens.
@@ -97,9 +97,10 @@ def neighbour_distances(query: Tensor, support: Tensor, labels: Tensor, number: 
 
 
 class Prompted(NamedTuple):
-    """Support sentences behind the option prefix and in the label-aware prompt, and the labels of the words that are
-    read in both, one sentence after another."""
+    """The option prefix, the support sentences behind it and in the label-aware prompt, and the labels of the words
+    that are read in both, one sentence after another."""
 
+    prefix: list[str]
     behind: list[Encoded]
     marked: list[Encoded]
     labels: list[str]
@@ -114,11 +115,9 @@ class ProML(ReadsNames):
     recipe: ProMLRecipe
     support: Prompted
     labels: list[str]
-    types: list[str]  # of the support set
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: ProMLRecipe):
         super().__init__(encoder, tokenizer, recipe)
-        set_dropout(encoder, recipe.dropout)
         self.dropout = Dropout(recipe.dropout)
         self.heads = GaussianHeads(encoder.config.hidden_size, recipe.embedding_dimension)
         self.prompted = WordPieces(tokenizer, max_positions(encoder.config))
@@ -127,44 +126,34 @@ class ProML(ReadsNames):
     def limit(self) -> str:
         return f"{super().limit}, or {self.prompted.max_length} with the prompts,"
 
-    def read(
-        self, support: Sequence[Sentence], query: Sequence[Sequence[str]], types: Sequence[str]
-    ) -> tuple[Tensor, list[str], Tensor, list[int]]:
-        """The states of support tokens (m, D) with their labels, and of query tokens (n, D) with the number in each
-        sentence: words beyond `max_length`, or beyond what the encoder can read with the prompts, are left out.
-
-        Args:
-            types: in the order of the option prefix.
-        """
-        return self.states(self.prompt(support, types), query, types)
-
     def prompt(self, support: Sequence[Sentence], types: Sequence[str]) -> Prompted:
-        """The support set in both prompts."""
+        """The support set in both prompts, the types in the order of the option prefix."""
         names = self.names(types)
-        prefix, prompted = option_prefix([names[kind] for kind in types]), Prompted([], [], [])
+        prompted = Prompted(option_prefix([names[kind] for kind in types]), [], [], [])
         for words, labels in support:
             kept = self.kept(words)
-            behind, marked = self.behind(prefix, kept), self.marked(Sentence(kept, labels), names)
-            length = min(len(behind.first), len(marked.first))  # a token needs both states
+            behind = self.behind(prompted.prefix, kept)
+            marked, own = label_aware(Sentence(kept, labels[: len(kept)]), names)
+            ids, first = self.prompted.encode(marked)
+            inside = [first[i] for i in own if i < len(first)]
+            length = min(len(behind.first), len(inside))  # a token needs both states
             self.words.cut += len(kept) - length
             prompted.behind.append(Encoded(behind.ids, behind.first[:length]))
-            prompted.marked.append(Encoded(marked.ids, marked.first[:length]))
+            prompted.marked.append(Encoded(ids, inside[:length]))
             prompted.labels.extend(labels[:length])
         return prompted
 
-    def states(
-        self, support: Prompted, query: Sequence[Sequence[str]], types: Sequence[str]
-    ) -> tuple[Tensor, list[str], Tensor, list[int]]:
-        """As `read`, of a support set in its prompts."""
-        names, kept = self.names(types), [self.kept(words) for words in query]
-        prefix = option_prefix([names[kind] for kind in types])
-        asked = [self.behind(prefix, words) for words in kept]
+    def read(self, support: Prompted, query: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor, list[int]]:
+        """The states of support tokens (m, D), and of query tokens (n, D) with the number in each sentence: words
+        beyond `max_length`, or beyond what the encoder can read with the prompts, are left out."""
+        kept = [self.kept(words) for words in query]
+        asked = [self.behind(support.prefix, words) for words in kept]
         lengths = [len(sentence.first) for sentence in asked]
         self.words.cut += sum(map(len, kept)) - sum(lengths)
         m, n = len(support.labels), sum(lengths)
         states = self.hidden(self.pack([*support.behind, *asked, *support.marked]))
         behind, queried, inside = states.tensor_split([m, m + n])  # (m, D), (n, D), (m, D)
-        return self.recipe.rho * behind + (1 - self.recipe.rho) * inside, support.labels, queried, lengths
+        return self.recipe.rho * behind + (1 - self.recipe.rho) * inside, queried, lengths
 
     def kept(self, words: Sequence[str]) -> list[str]:
         """The words up to `max_length` pieces."""
@@ -184,17 +173,11 @@ class ProML(ReadsNames):
             )
         return Encoded(encoded.ids, encoded.first[len(prefix) :])
 
-    def marked(self, sentence: Sentence, names: dict[str, list[str]]) -> Encoded:
-        words, own = label_aware(Sentence(sentence.words, sentence.labels[: len(sentence.words)]), names)
-        encoded = self.prompted.encode(words)
-        return Encoded(encoded.ids, [encoded.first[i] for i in own if i < len(encoded.first)])
-
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
         """A step for each of so many episodes as have, for each epoch, as many sentences as there are."""
         rng = random.Random(self.recipe.seed)
-        source, shot = "source training", self.recipe.train_shot
-        way = max(1, min(self.recipe.train_way, len(Sampler(sentences, 1, shot, source).types)))
-        sampler = Sampler(sentences, way, shot, source)
+        sampler = Sampler(sentences, self.recipe.train_way, self.recipe.train_shot, "source training")
+        sampler.way = max(1, min(sampler.way, len(sampler.types)))
         episodes, left = list[tuple[list[int], list[int]]](), self.recipe.epochs * len(sentences)
         while left > 0:
             episodes.append(sampler.draw(rng))
@@ -202,12 +185,13 @@ class ProML(ReadsNames):
 
         def loss(episode: tuple[list[int], list[int]]) -> Tensor:
             support, query = ([sentences[i] for i in numbers] for numbers in episode)
-            types = sorted({label for s in support for label in s.labels} - {"O"})
+            types = sorted(types_of(support))
             rng.shuffle(types)  # their order says nothing
-            states, known, asked, lengths = self.read(support, [s.words for s in query], types)
+            prompted = self.prompt(support, types)
+            states, asked, lengths = self.read(prompted, [s.words for s in query])
             wanted = [label for s, length in zip(query, lengths, strict=True) for label in s.labels[:length]]
             number = {label: i for i, label in enumerate(["O", *types])}
-            ours, theirs = (torch.tensor([number[label] for label in names]) for names in (wanted, known))
+            ours, theirs = (torch.tensor([number[label] for label in names]) for names in (wanted, prompted.labels))
             same = (ours[:, None] == theirs).to(self.device)
             return proml_loss(self.heads(self.dropout(asked)), self.heads(self.dropout(states)), same)
 
@@ -215,15 +199,14 @@ class ProML(ReadsNames):
         self.train_in_steps(episodes, loss, optimizer)
 
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
-        there = {label for sentence in support for label in sentence.labels} - {"O"}
-        self.labels, self.types = labels, [label for label in labels if label in there]
-        self.support = self.prompt(support, self.types)
+        there = types_of(support)
+        self.labels, self.support = labels, self.prompt(support, [label for label in labels if label in there])
         return []
 
     @torch.no_grad()
     def tag(self, query: Sequence[Sequence[str]]) -> list[list[str]]:
-        states, known, asked, lengths = self.states(self.support, query, self.types)
-        numbers = torch.tensor([self.labels.index(label) for label in known], device=self.device)
+        states, asked, lengths = self.read(self.support, query)
+        numbers = torch.tensor([self.labels.index(label) for label in self.support.labels], device=self.device)
         distances = neighbour_distances(asked, states, numbers, len(self.labels), self.recipe.shot)
         self.probabilities = (-distances).softmax(1).split(lengths)
         return [[self.labels[tag] for tag in tags.tolist()] for tags in distances.argmin(1).split(lengths)]

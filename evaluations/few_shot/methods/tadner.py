@@ -14,7 +14,7 @@ from common.flags import Count, CountOrZero, LearningRate, Positive, Share, flag
 from encoders import Encoded
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
-from evaluations.few_shot.methods.base import make_optimizer, set_dropout
+from evaluations.few_shot.methods.base import make_optimizer
 from evaluations.few_shot.methods.finetuning import FineTuning
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
 from evaluations.few_shot.methods.spans import as_labels, runs, span_states, typed_spans
@@ -75,15 +75,14 @@ class TadNER(ReadsNames):
 
     RECIPE, SOURCE = TadNERRecipe, "tadner"
     recipe: TadNERRecipe
-    support: Sequence[Sentence]
-    encoded: list[Encoded]  # of the support
+    support: list[list[str]]  # the labels of its words
+    encoded: list[Encoded]  # its words
     types: list[str]  # of the episode
     embeddings: Tensor  # (Y, D) of their names, normalised
     tuning: tuple[FineTuning, FineTuning] | None = None  # of the spans and of the types, since the first episode
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: TadNERRecipe):
         super().__init__(encoder, tokenizer, recipe)
-        set_dropout(encoder, recipe.dropout)
         self.type_encoder = copy.deepcopy(encoder)
         self.span_dropout = Dropout(recipe.span_dropout)
         self.inside = nn.Linear(encoder.config.hidden_size, 2)  # O, I
@@ -104,13 +103,9 @@ class TadNER(ReadsNames):
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
         """`epochs` over the sentences for the one encoder, then for the other."""
         encoded = [self.words.encode(sentence.words) for sentence in sentences]
-        optimizer = make_optimizer(self.encoder.parameters(), self.inside.parameters(), self.recipe)
 
         def spans(batch: list[int]) -> Tensor:
             return self.span_loss([encoded[i] for i in batch], [sentences[i].labels for i in batch])
-
-        batches = self.random_batches(len(sentences), self.recipe.epochs)
-        self.train_in_steps(batches, spans, optimizer, "spans", decay=True)
 
         def types(batch: list[int]) -> Tensor:
             tokens, kinds = entity_tokens([encoded[i] for i in batch], [sentences[i].labels for i in batch])
@@ -120,9 +115,11 @@ class TadNER(ReadsNames):
             numbers = torch.tensor([there.index(kind) for kind in kinds], device=self.device, dtype=torch.long)
             return type_loss(words, names, numbers, self.recipe.temperature)
 
-        optimizer = make_optimizer(self.type_encoder.parameters(), [], self.recipe)
-        batches = self.random_batches(len(sentences), self.recipe.epochs)
-        self.train_in_steps(batches, types, optimizer, "types", decay=True)
+        parts = (("spans", spans, self.encoder, self.inside.parameters()), ("types", types, self.type_encoder, []))
+        for what, loss, encoder, heads in parts:
+            optimizer = make_optimizer(encoder.parameters(), heads, self.recipe)
+            batches = self.random_batches(len(sentences), self.recipe.epochs)
+            self.train_in_steps(batches, loss, optimizer, what, decay=True)
 
     def stop(self, losses: list[float]) -> bool:
         """Whether the loss has not fallen for `patience` steps."""
@@ -130,13 +127,10 @@ class TadNER(ReadsNames):
         return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
-        """Fine-tune both encoders, each on the support set as one batch.
-
-        Returns:
-            the losses of the one, then those of the other.
-        """
-        self.support, self.encoded = support, [self.words.encode(sentence.words) for sentence in support]
-        tokens, kinds = entity_tokens(self.encoded, [sentence.labels for sentence in support])
+        """Fine-tune both encoders, each on the support set; returns the losses of the one, then those of the other."""
+        self.encoded = [self.words.encode(sentence.words) for sentence in support]
+        self.support = [sentence.labels for sentence in support]
+        tokens, kinds = entity_tokens(self.encoded, self.support)
         self.types = [label for label in labels if label in kinds]
         if not self.types:
             return []
@@ -149,16 +143,16 @@ class TadNER(ReadsNames):
         numbers = torch.tensor([self.types.index(kind) for kind in kinds], device=self.device)
         packed = self.pack(tokens)
 
-        def spans_of(embedded: Tensor) -> Tensor:
-            return self.span_loss(self.encoded, [sentence.labels for sentence in support], embedded=embedded)
+        def spans_loss(embedded: Tensor) -> Tensor:
+            return self.span_loss(self.encoded, self.support, embedded)
 
-        def types_of(embedded: Tensor) -> Tensor:
+        def types_loss(embedded: Tensor) -> Tensor:
             words = F.normalize(self.hidden(packed, embedded, self.type_encoder), dim=1)  # (n, D)
             return F.cross_entropy(words @ self.embeddings.T / self.recipe.temperature, numbers)
 
         self.train()
-        losses = self.tuning[0].run(self.pack(self.encoded), spans_of, self.stop, self.recipe.max_steps)
-        losses += self.tuning[1].run(packed, types_of, self.stop, self.recipe.max_steps)
+        losses = self.tuning[0].run(self.pack(self.encoded), spans_loss, self.stop, self.recipe.max_steps)
+        losses += self.tuning[1].run(packed, types_loss, self.stop, self.recipe.max_steps)
         self.train(self.recipe.transductive)
         return losses
 
@@ -173,7 +167,7 @@ class TadNER(ReadsNames):
         if not any(spans):
             return [["O"] * length for length in lengths]
         asked = [(sentence, found) for sentence, found in zip(encoded, spans, strict=True) if found]
-        known = [typed_spans(s.labels[: len(e.first)]) for s, e in zip(self.support, self.encoded, strict=True)]
+        known = [typed_spans(own[: len(e.first)]) for own, e in zip(self.support, self.encoded, strict=True)]
         both = [*self.encoded, *(sentence for sentence, _ in asked)]
         states = F.normalize(self.hidden(self.pack(both), encoder=self.type_encoder), dim=1)
         states = states.split([len(sentence.first) for sentence in both])
@@ -194,18 +188,11 @@ class TadNER(ReadsNames):
         )
 
     def type_spans(self, found: Tensor, examples: Tensor, kinds: Tensor, threshold: float) -> Tensor:
-        """The type of each span, or -1 if it is less similar than the threshold to its type's name.
+        """The types (n,) of the query's spans (n, D), -1 for one less similar than the threshold to its type's name.
 
-        A type's prototype is its name's embedding e beside the mean p of its examples: a span s scores
-        `[e ; p] . [s ; s] = (e + p) . s`. The threshold is one of similarities to names, which the score exceeds by
-        `p . s`: compared with it, nothing would ever be dropped.
-
-        Args:
-            found: (n, D) of the query's spans.
-            examples: (m, D) of the support's, of the types `kinds` (m,), each of which has one.
-
-        Returns:
-            (n,)
+        A type's prototype is its name's embedding e beside the mean p of its `examples` (m, D), whose types are `kinds`
+        (m,): a span s scores `[e ; p] . [s ; s] = (e + p) . s`. The threshold is one of similarities to names, which
+        the score exceeds by `p . s`: compared with it, nothing would ever be dropped.
         """
         means = torch.stack([examples[kinds == kind].mean(0) for kind in range(len(self.types))])  # (Y, D)
         to_names = found @ self.embeddings.T  # (n, Y)
