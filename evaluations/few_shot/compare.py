@@ -89,12 +89,8 @@ def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
 
 
 def check(runs: dict[str, Run]) -> None:
-    """Refuse runs that differ in more than the seed and either the encoder or the method.
-
-    Raises:
-        UserError: naming the first difference in the arguments or data (of the episodes or of source training)
-            or in the episodes.
-    """
+    """Refuse (UserError) runs that differ in more than the seed and either the encoder or the method, naming the first
+    difference in the arguments or data, of the episodes or of source training, or in the episodes."""
     (first_folder, first), *others = runs.items()
     one_method = len({one.method for one in runs.values()}) == 1
     mine = conditions(first.made, one_method)

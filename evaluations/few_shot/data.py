@@ -51,11 +51,8 @@ class Split:
         return self.data / self.type / f"labels_{part}.txt"
 
     def episodes(self, way: int, shot: int) -> Path:
-        """The JSONL of a setting, or in the older layout the directory of its support files.
-
-        Raises:
-            UserError: neither is there.
-        """
+        """The JSONL of a setting, or in the older layout the directory of its support files; UserError without
+        either."""
         files = (f"test_{way}_{shot}.jsonl", f"support_test_{way}_{shot}")
         candidates = [self.data / folder / self.type / file for folder in ("episode-data", "") for file in files]
         if found := next((path for path in candidates if path.exists()), None):
@@ -69,11 +66,7 @@ def types_of(sentences: Iterable[Sentence]) -> set[str]:
 
 
 def read_labels(path: Path) -> list[str]:
-    """The labels of a label file, one a line, in the order of the file; `O` is the first.
-
-    Raises:
-        UserError: the file cannot be read, a label comes twice, or the first is not `O`.
-    """
+    """The labels of a label file, one a line, in the order of the file; UserError unless each comes once, `O` first."""
     labels = list(read_lines(path, RECORD_ENDS))
     for number, label in enumerate(labels, 1):
         if not label or label in labels[: number - 1]:
@@ -94,11 +87,7 @@ def sentences_of(rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, S
 
 def numbered_columns(path: Path, labels: set[str] | None = None) -> Iterator[tuple[int, Sentence]]:
     """The sentences of a `word<TAB>label` file, split at blank lines, each with the line of its first word; white space
-    around labels is none of theirs.
-
-    Raises:
-        UserError: the file cannot be read, a line has other than two columns, or a label is not among `labels`.
-    """
+    around labels is none of theirs. UserError if a line has other than two columns, or a label not among `labels`."""
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
@@ -132,25 +121,16 @@ def write_columns(path: Path, sentences: Iterable[Sentence]) -> None:
 
 
 def read_labelled(path: Path, bio: str = "refuse") -> list[Sentence]:
-    """The sentences of a `word<TAB>label` file that was not made by this project: checked as a whole.
-
-    Raises:
-        UserError: of `numbered_columns`, `check_labels` and `by_type`, which says what `bio` is.
-    """
+    """The sentences of a `word<TAB>label` file that was not made by this project, checked as a whole; UserError as of
+    `numbered_columns`, `check_labels` and `by_type`, which says what `bio` is."""
     numbered = list(numbered_columns(path))
     lines = check_labels(path, numbered)
     return by_type([sentence for _, sentence in numbered], bio, lambda label: f"{path}, line {lines[label]}")
 
 
 def check_labels(path: Path, numbered: Sequence[tuple[int, Sentence]]) -> dict[str, int]:
-    """See that labelled sentences, each with the line of its first word, are what they seem to be.
-
-    Returns:
-        the line of each label's first word.
-
-    Raises:
-        UserError: words and labels are in each other's place, or no word has the label `O`.
-    """
+    """See that labelled sentences, each with the line of its first word, are what they seem to be: UserError if words
+    and labels are in each other's place, or no word has the label `O`. Returns the line of each label's first word."""
     words, lines = Counter[str](), dict[str, int]()
     for begin, sentence in numbered:
         words.update(sentence.words)
@@ -182,13 +162,8 @@ def bio_types(labels: Iterable[str]) -> set[str]:
 def by_type(sentences: Sequence[Sentence], bio: str = "convert", place: Callable[[str], str] = str) -> list[Sentence]:
     """Sentences whose labels are types alone.
 
-    Args:
-        bio: what becomes of labels `B-X` and `I-X`: `refuse` them, or `convert` them to `X`; entities of one type that
-            touch are one then.
-        place: where a label stands first, for the message.
-
-    Raises:
-        UserError: there are such labels, and they are refused.
+    Labels `B-X` and `I-X` are refused (UserError) or, if `bio` is `convert`, become `X`: entities of one type that
+    touch are one then. `place` tells where a label stands first.
     """
     labels = dict.fromkeys(label for sentence in sentences for label in sentence.labels)
     types = bio_types(labels)
@@ -208,12 +183,8 @@ def _check(labels: set[str] | None, label: str, where: str) -> None:
 
 
 def read_episodes(path: Path, labels: set[str] | None = None) -> Iterator[Episode]:
-    """The episodes of a setting in their order, from the JSONL or the directory that `Split.episodes` gives.
-
-    Raises:
-        UserError: naming file and line of a malformed episode: no JSON, fields missing or of another kind,
-            unequally many words and labels, a label outside `labels`, where these are given.
-    """
+    """The episodes of a setting in their order, from the JSONL or the directory that `Split.episodes` gives; UserError
+    names file and line of an episode that is none, or that has a label outside `labels`, where these are given."""
     if path.is_dir():
         for files in episode_files(path):
             yield Episode(*(list(read_columns(file, labels)) for file in files))
@@ -250,11 +221,7 @@ def _sentences(part: dict, name: str, labels: set[str] | None, where: str) -> li
 
 
 def read_manifest(data: Path) -> dict[str, Any] | None:
-    """The manifest of prepared data, if there is one.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    """The manifest of prepared data, if there is one; UserError if it is damaged."""
     path = data / MANIFEST
     if not path.exists():
         return None
@@ -268,11 +235,8 @@ def read_manifest(data: Path) -> dict[str, Any] | None:
 
 
 def identity(split: Split, **paths: Path) -> dict[str, str | None]:
-    """The sha256 of some of a split's files, and the version that the data's manifest gives them.
-
-    Raises:
-        UserError: a file is missing, or not the one that the manifest describes.
-    """
+    """The sha256 of some of a split's files, and the version that the data's manifest gives them; UserError if a file
+    is missing, or not the one that the manifest describes."""
     for path in paths.values():
         if not path.exists():
             raise UserError(f"{path} does not exist; is {split.data} laid out like the published data?")

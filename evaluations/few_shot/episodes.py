@@ -116,11 +116,7 @@ class Sampler:
     Types are chosen at random; then sentences, in random order, are added to the support set if they have entities of
     these types alone, of at least one with fewer than K so far, and none gets over 2K, until each has K. The query set
     is drawn likewise from the other sentences. Where chance leads nowhere, an episode is searched for by trying all.
-
-    Args:
-        sentences: to draw from, none twice.
-        way, shot: N and K.
-        source: where the sentences are from, for messages.
+    No sentence may be given twice; `source` is where they are from, for messages.
     """
 
     def __init__(self, sentences: Sequence[Sentence], way: int, shot: int, source: str):
@@ -135,12 +131,8 @@ class Sampler:
         self.impossible: dict[frozenset[str], str] = {}  # choices of types without an episode, and why
 
     def draw(self, rng: random.Random) -> Sets:
-        """The next episode.
-
-        Raises:
-            UserError: fewer than `way` types have the entities that an episode requires, or no choice of types has an
-                episode, or none of the first `CHOICES`.
-        """
+        """The next episode. UserError if fewer than `way` types have the entities that one requires, or no choice of
+        types, or none of the first `CHOICES`, has an episode."""
         if len(self.types) < self.way:
             rare = sorted(self.number.keys() - set(self.types), key=lambda kind: (-self.number[kind], kind))
             these = f"{len(self.types)} of its {len(self.number)} types do"
@@ -202,10 +194,8 @@ class Sampler:
 
     def search(self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]) -> Sets | None:
         """Both sets by backtracking: the type that fewest sentences can still serve is served by each of them in turn.
-
-        If there is an episode it is found, within `STEPS` steps: some sentence of it has the type, and those that were
-        tried before in its place are barred.
-        """
+        Some sentence of an episode has the type, and those tried before in its place are barred: within `STEPS` it is
+        found."""
         order = rng.sample(candidates, len(candidates))
         sets: Sets = [], []
         totals, barred = (Counter[str](), Counter[str]()), (Counter[int](), Counter[int]())
@@ -258,15 +248,12 @@ def write(
     types: set[str],
     train: Sequence[Sentence],
 ) -> None:
-    """Write the episodes, the label files, the training sentences and the manifest; print what they hold.
+    """Write the episodes, the label files, the training sentences and the manifest; print what they hold. UserError if
+    the directory holds episodes of other sentences.
 
     Args:
         sources: `identity_of` what they were made of, which decides their version.
         types: of all sentences that could be drawn.
-        train: for source training, or none.
-
-    Raises:
-        UserError: the directory holds episodes of other sentences.
     """
     before = read_manifest(recipe.output) or {"sources": sources, "files": {}}
     if before.get("sources") != sources:

@@ -74,11 +74,8 @@ def looks_like_json(line: str) -> bool:
 
 
 def plain(examples: Examples, places: list[str]) -> Examples:
-    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out.
-
-    Raises:
-        UserError: a label is blank, or holds what cannot be printed.
-    """
+    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out. UserError
+    if a label is blank, or holds what cannot be printed."""
     for sentence, place in zip(examples.sentences, places, strict=True):
         for label in sentence.labels:
             if not label.isprintable() or not label.strip():
@@ -98,13 +95,11 @@ def plain(examples: Examples, places: list[str]) -> Examples:
 
 
 def read_conll(path: Path) -> Examples:
-    """The sentences of a file with 2 to 5 columns, the word first and its label last, split at blank lines.
+    """The sentences of a file with 2 to 5 columns, the word first and its label last, split at blank lines; lines
+    -DOCSTART- and comments (`# ` before a sentence) are left out.
 
-    Lines -DOCSTART- and comments (`# ` before a sentence) are left out.
-
-    Raises:
-        UserError: the file cannot be read, a line has more columns or fewer, or another number than the first, or the
-            first column numbers the words; of `check_labels`.
+    UserError if a line has more columns or fewer, or another number than the first, or if the first column numbers the
+    words; of `check_labels`.
     """
     lines = [line.rstrip() for line in read_lines(path, RECORD_ENDS)]
     split = [columns_of(line) for line in lines if line and not line.startswith(("# ", DOCSTART))]
@@ -151,11 +146,8 @@ def read_json(path: Path) -> Examples:
     """The texts of a file of JSON lines, each a sentence, with spans of characters.
 
     A line is `{"text": ..., "spans": [...]}` or `"entities"`, a span `[start, end, label]` or a dictionary of these;
-    or `{"tokens": [...], "ner_tags": [...]}` with strings. Spans that are not of whole words, leave the text or overlap
-    with one before are left out and noted.
-
-    Raises:
-        UserError: the file cannot be read, or a line is something else.
+    or `{"tokens": [...], "ner_tags": [...]}` with strings; UserError if it is not. Spans that are not of whole words,
+    leave the text or overlap with one before are left out and noted.
     """
     sentences, places, notes = [], [], dict[str, list[str]]()
     for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
@@ -183,11 +175,7 @@ def read_json(path: Path) -> Examples:
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:
-    """The JSON object of a line.
-
-    Raises:
-        UserError: it is none.
-    """
+    """The JSON object of a line; UserError if it is none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):  # the latter: brackets thousands deep
@@ -198,11 +186,8 @@ def json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def check_text(text: str, where: str) -> None:
-    """See that a file can hold a text.
-
-    Raises:
-        UserError: it has a NUL character, or half of a character that UTF-16 writes as two.
-    """
+    """UserError if a text has a NUL character, or half of a character that UTF-16 writes as two: no file can hold
+    it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -212,11 +197,7 @@ def check_text(text: str, where: str) -> None:
 
 
 def read_span(span: Any, where: str) -> tuple[int, int, str]:
-    """The first character, the one after the last and the label of a span.
-
-    Raises:
-        UserError: these are not there, or the label cannot be one.
-    """
+    """The first character, the one after the last and the label of a span; UserError if these are not there."""
     if isinstance(span, dict):
         span = [span.get("start"), span.get("end"), span.get("label")]
     if not isinstance(span, list) or len(span) < 3 or [type(part) for part in span[:3]] != [int, int, str]:

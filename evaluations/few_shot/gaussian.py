@@ -46,18 +46,13 @@ def pairwise_euclidean(mu: Tensor) -> Tensor:
 def contrastive_loss(mu: Tensor, variance: Tensor, labels: Tensor, distance: str = "kl") -> Tensor:
     """The loss of CONTaiNER: pull tokens of one label together, O being a label like any other.
 
-    With `s_ij = -d(i, j)`, the mean over the tokens i that have a positive (another token of their label) of
-    `log2 sum_{j != i} exp(s_ij) - log2 sum_{positives j} exp(s_ij) + log2 #positives`.
-
-    The distances are computed in float64: the expanded squares cancel where a variance is small, and beside
-    the encoder these products cost nothing.
+    With `s_ij = -d(i, j)`, the mean over the tokens i that have a positive (another token of their label) of `log2
+    sum_{j != i} exp(s_ij) - log2 sum_{positives j} exp(s_ij) + log2 #positives`; zero, with zero gradient, if none has.
+    In float64: the expanded squares cancel where a variance is small, and beside the encoder it costs nothing.
 
     Args:
         mu, variance: (n, dim) of the tokens; `labels`: (n,).
         distance: `kl` (the paper's) or `euclidean` (its ablation, which ignores the variances).
-
-    Returns:
-        a float64 scalar; zero, with zero gradient, if no token has a positive.
     """
     mu, variance = mu.double(), variance.double()
     scores = -(pairwise_kl(mu, variance) if distance == "kl" else pairwise_euclidean(mu))  # (n, n)

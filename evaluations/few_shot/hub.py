@@ -11,12 +11,8 @@ from evaluations.few_shot.data import Sentence
 def tagged_sentences(source: str, config: str | None, split: str, column: str, hint: str = "") -> Iterator[Sentence]:
     """The sentences of one split, `clean`; their labels are the names of a column's tags, or the tags where strings.
 
-    Args:
-        hint: what to tell someone whose data set lacks the column.
-
-    Raises:
-        UserError: the data set cannot be loaded, holds a loading script in place of data, lacks the column or the names
-            of its tags, or a row has not a tag for each token.
+    UserError if the data set cannot be loaded, holds a loading script in place of data, lacks the column (`hint` is for
+    this) or the names of its tags, or a row has not a tag for each token.
     """
     from datasets import load_dataset
 

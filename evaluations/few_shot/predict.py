@@ -86,11 +86,8 @@ def main(argv: list[str]) -> None:
 
 
 def find_run(recipe: Recipe) -> Path:
-    """The directory OUTPUT/TYPE/NAME of a run whose source training for the method is finished.
-
-    Raises:
-        UserError: there is none, or several.
-    """
+    """The directory OUTPUT/TYPE/NAME of a run whose source training for the method is finished; UserError unless there
+    is one alone."""
     source = Path("source") / METHODS[recipe.method].SOURCE / FINISHED
     if (Path(recipe.run) / source).exists():
         return Path(recipe.run).resolve()
@@ -107,11 +104,8 @@ def find_run(recipe: Recipe) -> Path:
 
 
 def read_text(path: Path) -> list[str | list[str]]:
-    """The sentences of a file, one a line, blank ones too: texts, or the words of each.
-
-    Raises:
-        UserError: naming the line: the file cannot be read, or a line of a file .jsonl is not as it must be.
-    """
+    """The sentences of a file, one a line, blank ones too: texts, or the words of each. UserError names a line of a
+    file .jsonl that is not as it must be."""
     lines: list[str | list[str]] = []
     for number, line in enumerate(read_lines(path, RECORD_ENDS, longest=sys.maxsize), 1):
         if named_json(path) and line.strip():

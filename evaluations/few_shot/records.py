@@ -28,11 +28,8 @@ class EpisodeLog:
         self.records: Records = {}
 
     def repair(self, finished: bool = False) -> None:
-        """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones.
-
-        Raises:
-            UserError: the log cannot be read just now, or holds no episode although the run was `finished`.
-        """
+        """Drop lines that a killed run left half-written (their episodes will be run again) and repeated ones;
+        UserError if the log cannot be read just now, or holds no episode although the run was `finished`."""
         whole: dict[int, bytes] = {}
         try:
             self.path.touch()
@@ -93,11 +90,8 @@ class Run(NamedTuple):
 
 
 def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) -> Run:
-    """Read a run's directory, leaving out its first `skip_episodes` episodes and those from number `episodes` on.
-
-    Raises:
-        UserError: there is no run, or none of these episodes is finished.
-    """
+    """Read a run's directory, leaving out its first `skip_episodes` episodes and those from number `episodes` on;
+    UserError if there is no run, or none of these episodes is finished."""
     made = read_record(folder)
     if "recipe" in made:  # of a version before `runs.RunDirectory`
         training = {"arguments": made["training"]["recipe"], "inputs": made["training"]["data"]}

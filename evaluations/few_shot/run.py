@@ -68,9 +68,8 @@ def prepare(
 ) -> list[int]:
     """Record what the run is made with, or check it against an earlier start's; returns the missing episodes.
 
-    Raises:
-        UserError: there is no source training, or its weights are gone; the run was begun with another recipe, data or
-            weights, or was finished and holds no episode any more.
+    UserError if there is no source training, or its weights are gone; if the run was begun with another recipe, data or
+    weights, or was finished and holds no episode any more.
     """
     kind = METHODS[recipe.method]
     source = kind.source_folder(recipe)
@@ -176,11 +175,7 @@ def run_episode(method: Method, index: int, episode: Episode, labels: list[str])
 
 
 def finish(directory: RunDirectory, log: EpisodeLog, recipe: Recipe, number: int) -> None:
-    """Order the log, write the summary and print its line.
-
-    Raises:
-        UserError: episodes are missing, because a process ended early.
-    """
+    """Order the log, write the summary and print its line; UserError if episodes are missing."""
     records = log.read()
     if missing := len(set(range(number)) - records.keys()):
         raise UserError(f"{log.path}: {missing} episodes are missing, a process ended early; start again to go on")

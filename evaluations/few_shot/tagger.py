@@ -52,14 +52,11 @@ class FewShotTagger:
 
     @classmethod
     def from_run(cls, run: str | Path, method: str = "container", device: str = "auto", **flags: Any) -> Self:
-        """The tagger of a run's finished source training.
+        """The tagger of a run's finished source training; UserError if it is not there, damaged or of another version.
 
         Args:
             run: OUTPUT/TYPE/NAME, as `evaluations.few_shot.train` made it.
             method: one of `METHODS` whose source training the run holds; `flags` of its own, as `label_names`.
-
-        Raises:
-            UserError: there is no such run, or its source training is not finished, damaged or of another version.
         """
         run, kind = Path(run), METHODS[method]
         source = run / "source" / kind.SOURCE
@@ -74,15 +71,9 @@ class FewShotTagger:
         return cls(loaded)
 
     def fit(self, support: str | Path | Sequence[Sentence]) -> Self:
-        """Adapt to examples, in place of those before.
-
-        Args:
-            support: labelled sentences, or where they are, as `formats.read_examples` takes it; what that leaves out is
-                printed. Labels `B-X` and `I-X` are `X`.
-
-        Raises:
-            UserError: no word of them is in an entity; of `read_examples`.
-        """
+        """Adapt to examples, in place of those before: labelled sentences, or where they are, as
+        `formats.read_examples` takes it; what that leaves out is printed. Labels `B-X` and `I-X` are `X`. UserError if
+        no word is in an entity."""
         if isinstance(support, str | Path):
             examples = read_examples(str(support))
             if examples.notes:

@@ -11,13 +11,10 @@ STATISTICS = ("start_o", "start_i", "o_o", "o_i", "i_o", "i_i", "i_other")
 
 
 def transition_statistics(sentences: Iterable[Sequence[str]]) -> list[float]:
-    """How often, in sentences of which the labels of all words are given, an entity starts, goes on, ends or turns into
-    one of another type.
+    """How often, in sentences given by their words' labels, an entity starts, goes on, ends or turns into another.
 
-    Returns:
-        the seven probabilities of `STATISTICS`: from the start to O and to any entity label; from O to O and to any
-        entity label; from an entity label to O, to itself, to another one. Those of one origin sum to one (or are all
-        zero if it never occurs).
+    The seven probabilities of `STATISTICS`: from the start to O and to any entity label; from O to O and to any entity
+    label; from an entity label to O, to itself, to another one. Those of one origin sum to one, or are zero without it.
     """
     start, outside, inside = [0, 0], [0, 0], [0, 0, 0]
     for labels in sentences:
@@ -32,14 +29,12 @@ def transition_statistics(sentences: Iterable[Sequence[str]]) -> list[float]:
 
 
 def log_transitions(statistics: Sequence[float], types: int, temperature: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Transitions between the labels of the target split: the seven statistics spread evenly over its types.
+    """Transitions between the labels of the target split, the seven statistics spread evenly over its types: log
+    probabilities from the start, (1 + types,), and between labels, (1 + types, 1 + types); label 0 is O.
 
     Probabilities are raised to the power `temperature` and renormalised over each row. What the source data does not
     have counts as 1e-6 before that: left at 0, which no power lifts, it would leave its row to the few other moves, and
     where no entity meets one of another type, whole sentences would become one entity.
-
-    Returns:
-        log probabilities from the start, (1 + types,), and between labels, (1 + types, 1 + types); label 0 is O.
     """
     start_o, start_i, o_o, o_i, i_o, i_i, i_other = statistics
     rows = torch.empty(2 + types, 1 + types)  # the start, O, the types; (from, to)
@@ -53,15 +48,12 @@ def log_transitions(statistics: Sequence[float], types: int, temperature: float 
 
 
 def viterbi(emissions: Tensor, lengths: Tensor, start: Tensor, transitions: Tensor) -> list[Tensor]:
-    """The most probable label sequence of every sentence, all sentences at once.
+    """The most probable label sequence of every sentence, all sentences at once; of equally good labels the smaller.
 
     Args:
         emissions: (S, T, Y) log probabilities of the labels, anything at padding.
         lengths: (S,) words of each sentence, at least one.
         start: (Y,) and transitions: (Y, Y), from rows to columns, log probabilities.
-
-    Returns:
-        S tensors (length,) of labels; of equally good labels the smaller.
     """
     best = start + emissions[:, 0]  # (S, Y) log probability of the best path that ends in the label
     bests, origins = [best], []

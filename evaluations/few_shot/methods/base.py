@@ -153,11 +153,8 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def trained(cls, source: Path, recipe: Recipe) -> Self:
-        """The method with the weights that a finished source training ended with, in eval mode.
-
-        Raises:
-            UserError: they are not there any more.
-        """
+        """The method with the weights that a finished source training ended with, in eval mode; UserError if they are
+        gone."""
         problem = f"{source} does not hold the weights that its training ended with"
         try:
             method = cls.load(source, recipe)

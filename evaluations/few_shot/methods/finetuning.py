@@ -14,11 +14,8 @@ from evaluations.few_shot.recipe import TrainedRecipe
 
 
 class FineTuning:
-    """Changes the weights of an encoder and its heads in place; `restore` copies the trained ones back.
-
-    Of the word embeddings only the rows of the support set's pieces take part: without weight decay the others
-    would not change.
-    """
+    """Changes the weights of an encoder and its heads in place; `restore` copies the trained ones back. Of the word
+    embeddings only the rows of the support set's pieces take part: without weight decay the others would not change."""
 
     def __init__(self, encoder: PreTrainedModel, heads: Sequence[nn.Parameter], recipe: TrainedRecipe):
         layer: Any = encoder.get_input_embeddings()
@@ -35,14 +32,12 @@ class FineTuning:
         stop: Callable[[list[float]], bool],
         max_steps: int,
     ) -> list[float]:
-        """Fine-tune on the support set as one batch, by `max_steps` updates at most.
+        """Fine-tune on the support set as one batch, by `max_steps` updates at most; returns the loss before each
+        update.
 
         Args:
             loss: (R, W, D) word embeddings of `packed.input_ids` -> scalar.
             stop: whether to end after these losses, without an update for the last.
-
-        Returns:
-            the loss before each update, and the one that ended it.
         """
         self.embeddings.requires_grad_(False)
         ids, inverse = packed.input_ids.unique(return_inverse=True)  # (v,), (R, W)

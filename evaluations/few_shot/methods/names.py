@@ -28,23 +28,15 @@ class NamesRecipe(TrainedRecipe):
 
 def names_of(labels: Iterable[str], path: Path | None = None) -> dict[str, list[str]]:
     """The words of each label but `O`: those of the file `path`, else of the table, else its own (product, mobile and
-    phone of `product_mobile-Phone`), or the label itself if it has none.
-
-    Raises:
-        UserError: a file cannot be read, or a line is malformed.
-    """
+    phone of `product_mobile-Phone`), or the label itself if it has none. UserError as of `read_label_names`."""
     known = read_label_names(TABLE) | (read_label_names(path) if path else {})
     own = {label: re.sub("[-_]", " ", label.lower()).split() or [label] for label in labels if label != "O"}
     return {label: known.get(label, words) for label, words in own.items()}
 
 
 def read_label_names(path: Path) -> dict[str, list[str]]:
-    """The words of each label of a file; blank lines are left out.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not a label and words with a tab between them, or names a label
-            for the second time.
-    """
+    """The words of each label of a file; blank lines are left out. UserError if a line is not a label and words with a
+    tab between them, or names a label for the second time."""
     names: dict[str, list[str]] = {}
     for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         if not line.strip():

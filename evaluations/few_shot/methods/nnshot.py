@@ -16,12 +16,8 @@ UNSUPPORTED = -100_000.0  # score of a label without support tokens
 def label_scores(query: Tensor, references: Tensor, labels: Tensor, number: int) -> Tensor:
     """How near each query token is to each label: minus the squared distance to its nearest reference.
 
-    Args:
-        query: (n, D), of length 1 each.
-        references: (m, D), with `labels` (m,) below `number`.
-
-    Returns:
-        (n, number); a label without references gets -100,000.
+    Query tokens (n, D), of length 1 each, and references (m, D) with `labels` (m,) below `number` -> (n, number); a
+    label without references gets -100,000.
     """
     nearness = 2 * query @ references.T - references.square().sum(1) - 1  # (n, m)
     scores = nearness.new_full((len(query), number), UNSUPPORTED)

@@ -59,14 +59,12 @@ def proml_loss(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], sam
     """Minus the log of the share of their own label in the query tokens' nearness to the support tokens.
 
     With the symmetric KL divergences d_ij, the mean over the query tokens i of `-log(sum_{j of the label of i}
-    exp(-d_ij) / sum_j exp(-d_ij))`, in float64. Tokens of a label without support tokens are left out.
+    exp(-d_ij) / sum_j exp(-d_ij))`, in float64. Tokens of a label without support tokens are left out; if all are, it
+    is zero, with zero gradient.
 
     Args:
         query, support: means and variances, (n, dim) and (m, dim) each.
         same: (n, m) bool, whether two tokens have one label.
-
-    Returns:
-        a float64 scalar; zero, with zero gradient, if all are left out.
     """
     mu, variance = (torch.cat(parts).double() for parts in zip(query, support, strict=True))
     n = len(same)
@@ -80,13 +78,8 @@ def proml_loss(query: tuple[Tensor, Tensor], support: tuple[Tensor, Tensor], sam
 def neighbour_distances(query: Tensor, support: Tensor, labels: Tensor, number: int, neighbours: int) -> Tensor:
     """How far each query token is from each label: the mean squared distance to its nearest support tokens.
 
-    Args:
-        query: (n, D).
-        support: (m, D), with `labels` (m,) below `number`.
-        neighbours: of each label; all it has, if they are fewer.
-
-    Returns:
-        (n, number); infinite for a label without support tokens.
+    Query tokens (n, D) and support tokens (m, D) with `labels` (m,) below `number` -> (n, number); infinite for a label
+    without support tokens. Of each label `neighbours` count, or all it has if they are fewer.
     """
     distances = torch.cdist(query, support).square()  # (n, m)
     result = query.new_full((len(query), number), torch.inf)
@@ -108,8 +101,7 @@ class Prompted(NamedTuple):
 
 class ProML(ReadsNames):
     """A support token's state is `rho` of its state behind the option prefix and the rest of its state in the
-    label-aware prompt; a query token has the former alone. The prompts do not count among the `max_length` pieces.
-    """
+    label-aware prompt; a query token has the former alone. The prompts do not count among the `max_length` pieces."""
 
     RECIPE, SOURCE = ProMLRecipe, "proml"
     recipe: ProMLRecipe
@@ -160,11 +152,7 @@ class ProML(ReadsNames):
         return list(words[: len(self.words.encode(words).first)])
 
     def behind(self, prefix: list[str], words: list[str]) -> Encoded:
-        """A sentence behind the option prefix.
-
-        Raises:
-            UserError: the prefix leaves no room for it.
-        """
+        """A sentence behind the option prefix; UserError if this leaves no room for it."""
         encoded = self.prompted.encode([*prefix, *words])
         if words and len(encoded.first) <= len(prefix):
             raise UserError(

@@ -33,10 +33,8 @@ class ReadoutRecipe(Recipe):
 
 class Readout(Method):
     """A linear probe, trained on the source split, says which words are inside entities; a run of them has the type of
-    the nearest prototype, the mean of the support set's spans of a type. States are normalised.
-
-    `measure` types the query's own entities, so that the two parts can be told apart.
-    """
+    the nearest prototype, the mean of the support set's spans of a type. States are normalised. `measure` types the
+    query's own entities, so that the two parts can be told apart."""
 
     RECIPE, SOURCE = ReadoutRecipe, "readout"
     recipe: ReadoutRecipe
@@ -56,11 +54,8 @@ class Readout(Method):
 
     @torch.no_grad()
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
-        """Fit the probe to frozen states by logistic regression.
-
-        Raises:
-            UserError: the words are all inside entities, or all outside.
-        """
+        """Fit the probe to frozen states by logistic regression; UserError if all words are inside entities, or
+        outside."""
         self.eval()
         chosen = torch.randperm(len(sentences))[: self.recipe.probe_sentences].tolist()
         encoded = [self.words.encode(sentences[i].words) for i in chosen]

@@ -48,14 +48,11 @@ def type_loss(words: Tensor, names: Tensor, types: Tensor, temperature: float) -
 
     With `S_ij = (t_i . w_j + w_i . t_j) / temperature` on normalised vectors, t_i being the name of token i's type: the
     mean over the tokens i that have a positive (another token of their type), and over these positives p, of
-    `log sum_{j != i} exp(S_ij) - S_ip`.
+    `log sum_{j != i} exp(S_ij) - S_ip`; zero, with zero gradient, if none has.
 
     Args:
         words: (n, D) states of the tokens, of the types (n,).
         names: (Y, D) states of the types' names.
-
-    Returns:
-        a scalar; zero, with zero gradient, if no token has a positive.
     """
     words = F.normalize(words, dim=1)
     nearness = words @ F.normalize(names, dim=1)[types].T  # (n, n): w_i . t_j
