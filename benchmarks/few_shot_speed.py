@@ -24,12 +24,12 @@ from runs import read_summary
 
 PUBLISHED = {(5, 1): (3.3, 0.5), (10, 5): (180.0, 10.0)}  # seconds per episode and per step
 ROWS = (  # way, shot, what, episodes, flags
-    (5, 1, "recipe", 40, ()),
-    (5, 1, "as many steps", 10, ("--dropout", "0", "--max_steps", "6")),
-    (10, 5, "recipe", 6, ()),
-    (10, 5, "as many steps", 2, ("--dropout", "0", "--max_steps", "18")),
+    (5, 1, "recipe", 40, {}),
+    (5, 1, "as many steps", 10, {"dropout": 0, "max_steps": 6}),
+    (10, 5, "recipe", 6, {}),
+    (10, 5, "as many steps", 2, {"dropout": 0, "max_steps": 18}),
 )
-COLUMNS = ("steps/ep", "s/episode", "s/step", "peak GiB", "process s", "CPU s", "x episode", "x step")
+COLUMNS = ("episodes", "steps/ep", "s/episode", "s/step", "peak GiB", "process s", "CPU s", "x episode", "x step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +45,23 @@ class Benchmark:
 def main(argv: list[str]) -> None:
     options = parse(Benchmark, argv, __doc__)
     trained = Recipe(type=options.type, name=options.name, output=options.output, method=options.method)
-    source = METHODS[options.method].source_folder(trained)
-    published = options.method == Recipe.method
+    source, published = METHODS[options.method].source_folder(trained), options.method == Recipe.method
     print(f"{options.threads} threads, weights of {read_summary(source)['model']}")
-    print(
-        f"{'setting':24}{'episodes':>10}" + "".join(f"{column:>10}" for column in COLUMNS[: None if published else -2])
-    )
+    columns = COLUMNS if published else COLUMNS[:-2]
+    print(f"{'setting':24}" + "".join(f"{column:>10}" for column in columns))
     for way, shot, what, episodes, flags in ROWS if published else ROWS[::2]:
         with tempfile.TemporaryDirectory() as folder:
             copied = replace(trained, output=Path(folder), way=way, shot=shot)
             shutil.copytree(source, METHODS[options.method].source_folder(copied))
-            kind = ("--method", options.method, "--type", options.type, "--name", options.name, "--way", way)
-            setting = (*kind, "--shot", shot, "--episodes", episodes, "--data", options.data.resolve())
-            place = ("--output", folder, "--device", "cpu", "--threads", options.threads)
-            command = ("-m", "evaluations.few_shot.run", *setting, *place, *flags)
-            used = measure(*command, OMP_NUM_THREADS=options.threads)
+            given = {"method": options.method, "type": options.type, "name": options.name, "way": way, "shot": shot}
+            given |= {"episodes": episodes, "data": options.data.resolve(), "output": folder, "device": "cpu"}
+            command = [f"--{name}={value}" for name, value in (given | {"threads": options.threads} | flags).items()]
+            used = measure("-m", "evaluations.few_shot.run", *command, OMP_NUM_THREADS=options.threads)
             summary = read_summary(copied.run / copied.setting)
         seconds, steps = summary["seconds"] / episodes, summary["steps"] / episodes
         row = [steps, seconds, seconds / steps if steps else 0, used.resident, used.seconds, used.cpu_seconds]
-        if published:
-            per_episode, per_step = PUBLISHED[way, shot]
-            row += [per_episode / seconds, per_step * steps / seconds]
+        per_episode, per_step = PUBLISHED[way, shot]
+        row += [per_episode / seconds, per_step * steps / seconds] if published else []
         print(f"{f'{way}-{shot}, {what}':24}{episodes:10}" + "".join(f"{number:10.2f}" for number in row), flush=True)
 
 

@@ -51,8 +51,7 @@ class Split:
         return self.data / self.type / f"labels_{part}.txt"
 
     def episodes(self, way: int, shot: int) -> Path:
-        """The JSONL of a setting, or in the older layout the directory of its support files; UserError without
-        either."""
+        """The JSONL of a setting, or in the older layout the directory of its support files; UserError without both."""
         files = (f"test_{way}_{shot}.jsonl", f"support_test_{way}_{shot}")
         candidates = [self.data / folder / self.type / file for folder in ("episode-data", "") for file in files]
         if found := next((path for path in candidates if path.exists()), None):

@@ -194,8 +194,7 @@ class Sampler:
 
     def search(self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]) -> Sets | None:
         """Both sets by backtracking: the type that fewest sentences can still serve is served by each of them in turn.
-        Some sentence of an episode has the type, and those tried before in its place are barred: within `STEPS` it is
-        found."""
+        Some sentence of an episode has the type, and those tried before in its place are barred."""
         order = rng.sample(candidates, len(candidates))
         sets: Sets = [], []
         totals, barred = (Counter[str](), Counter[str]()), (Counter[int](), Counter[int]())

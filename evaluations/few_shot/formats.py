@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
-from itertools import compress, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import category
@@ -33,16 +33,10 @@ class Examples(NamedTuple):
 
 
 def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> Examples:
-    """The labelled sentences of a file, or of a data set. Labels `B-X` and `I-X` become `X`.
-
-    Args:
-        source: a file of CoNLL columns or of JSON lines with character spans; else a data set of the hub, `ID` or
-            `ID:CONFIG`, or a copy of one in a directory.
-        split, tags: of a data set: which sentences, and the column of their labels.
-
-    Raises:
-        UserError: naming file and line: it is in none of these formats, or holds no labelled sentence.
-    """
+    """The labelled sentences of a file of CoNLL columns or of JSON lines with character spans; else of a data set of
+    the hub, `ID` or `ID:CONFIG`, or a copy of one in a directory, of which `split` and `tags` say which sentences and
+    which column. Labels `B-X` and `I-X` become `X`. UserError, with file and line, if the source is in none of these
+    formats, or holds no labelled entity."""
     path = Path(source)
     if not source:
         raise UserError("the name of the examples is empty")
@@ -56,15 +50,15 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
         if not path.is_dir() and (path.suffix.lower() in FILES or path.is_absolute() or source[0] == "."):
             raise UserError(f"{source} does not exist")
         identifier, _, config = (source, "", "") if path.is_dir() else source.partition(":")
-        sentences = list(tagged_sentences(identifier, config or None, split, tags))
-        examples = plain(Examples(sentences, {}), [f"{source}, row {n}" for n in range(1, len(sentences) + 1)])
-    if not any(label != "O" for sentence in examples.sentences for label in sentence.labels):
+        sentences = enumerate(tagged_sentences(identifier, config or None, split, tags), 1)
+        examples = plain([(f"{source}, row {number}", sentence) for number, sentence in sentences], {})
+    if not types_of(examples.sentences):
         raise UserError(f"{source} holds no labelled entity")
     return examples
 
 
 def named_json(path: Path) -> bool:
-    """Whether a file's name says that it holds JSON."""
+    """Whether a file's name says so."""
     return any(suffix.lower() in JSON for suffix in path.suffixes)
 
 
@@ -73,25 +67,24 @@ def looks_like_json(line: str) -> bool:
     return re.match(r'\s*\{\s*"', line) is not None
 
 
-def plain(examples: Examples, places: list[str]) -> Examples:
-    """The examples with types for labels of BIO, noting where entities are joined; blank ones are left out. UserError
-    if a label is blank, or holds what cannot be printed."""
-    for sentence, place in zip(examples.sentences, places, strict=True):
+def plain(placed: Sequence[tuple[str, Sentence]], notes: dict[str, list[str]]) -> Examples:
+    """Sentences, each with its place, with types for labels of BIO, noting where entities are joined; blank ones are
+    left out. UserError if a label is blank, or holds what cannot be printed."""
+    for place, sentence in placed:
         for label in sentence.labels:
             if not label.isprintable() or not label.strip():
                 raise UserError(f"{place}: {label!r} cannot be a label")
-    labels = types_of(examples.sentences)
-    types, sentences = bio_types(labels), by_type(examples.sentences)
+    labels = types_of(sentence for _, sentence in placed)
+    types, sentences = bio_types(labels), by_type([sentence for _, sentence in placed])
     if not types and any(label.startswith("B-") for label in labels):
         other = min(label for label in labels if not PREFIX.fullmatch(label))
         what = f"sentences with labels `B-...`, which are types of their own because `{other}` has no such prefix,"
-        having = [any(label.startswith("B-") for label in sentence.labels) for sentence in examples.sentences]
-        examples.notes[what] = list(compress(places, having))
-    for before, after, place in zip(examples.sentences, sentences, places, strict=True):
+        notes[what] = [place for place, s in placed if any(label.startswith("B-") for label in s.labels)]
+    for (place, before), after in zip(placed, sentences, strict=True):
         for label, (left, right) in zip(before.labels[1:], pairwise(after.labels), strict=True):
             if left == right and right in types and label[0] in "BSU":
-                examples.notes.setdefault(JOINED, []).append(place)
-    return Examples([sentence for sentence in sentences if sentence.words], examples.notes)
+                notes.setdefault(JOINED, []).append(place)
+    return Examples([sentence for sentence in sentences if sentence.words], notes)
 
 
 def read_conll(path: Path) -> Examples:
@@ -108,31 +101,28 @@ def read_conll(path: Path) -> Examples:
     rows, notes, width = [(0, list[str]())], dict[str, list[str]](), 0
     for number, line in enumerate(lines, 1):
         columns, where = columns_of(line), f"{path}, line {number}"
-        aside = ""
+        like_others = len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
         if columns and columns[0] == DOCSTART:
-            aside = f"{DOCSTART} lines left out"
-        elif line.startswith("# ") and not rows[-1][1]:  # unless it is a line as the others are
-            is_word = len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
-            aside = "" if is_word else "comments left out"
-        if aside:
-            notes.setdefault(aside, []).append(where)
+            notes.setdefault(f"{DOCSTART} lines left out", []).append(where)
             columns = []
-        if columns and not columns[0]:
-            raise UserError(f"{where}: the first column, which must hold the word, is empty")
-        if columns and len(columns) not in COLUMNS:
-            raise UserError(
-                f"{where}: {len(columns)} columns; there must be 2 to 5, the word first and its label last, "
-                "with tabs or spaces between them"
-            )
-        width = width or len(columns)
-        if columns and len(columns) != width:
-            raise UserError(f"{where}: {len(columns)} columns, but {width} in the lines before")
+        elif line.startswith("# ") and not rows[-1][1] and not like_others:
+            notes.setdefault("comments left out", []).append(where)
+            columns = []
+        elif columns:
+            width = width or len(columns)
+            if not columns[0]:
+                raise UserError(f"{where}: the first column, which must hold the word, is empty")
+            if len(columns) not in COLUMNS:
+                what = "there must be 2 to 5, the word first and its label last, with tabs or spaces between them"
+                raise UserError(f"{where}: {len(columns)} columns; {what}")
+            if len(columns) != width:
+                raise UserError(f"{where}: {len(columns)} columns, but {width} in the lines before")
         rows.append((number, columns))
     numbered = list(sentences_of(rows))
     if width > 2 and all(s.words == [str(i) for i in range(1, len(s.words) + 1)] for _, s in numbered):
         raise UserError(f"{path}, line {numbered[0][0]}: the first column numbers the words; it must hold them")
     check_labels(path, numbered)
-    return plain(Examples([s for _, s in numbered], notes), [f"{path}, line {line}" for line, _ in numbered])
+    return plain([(f"{path}, line {line}", sentence) for line, sentence in numbered], notes)
 
 
 def columns_of(line: str) -> list[str]:
@@ -149,7 +139,7 @@ def read_json(path: Path) -> Examples:
     or `{"tokens": [...], "ner_tags": [...]}` with strings; UserError if it is not. Spans that are not of whole words,
     leave the text or overlap with one before are left out and noted.
     """
-    sentences, places, notes = [], [], dict[str, list[str]]()
+    placed, notes = [], dict[str, list[str]]()
     for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         if not line.strip():
             continue
@@ -169,9 +159,8 @@ def read_json(path: Path) -> Examples:
                 raise UserError(f"{where}: no `text` with a list of `spans` or `entities`")
             check_text(text, where)
             sentence = spans_to_labels(text, [read_span(span, where) for span in spans], where, notes)
-        sentences.append(sentence)
-        places.append(where)
-    return plain(Examples(sentences, notes), places)
+        placed.append((where, sentence))
+    return plain(placed, notes)
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:
@@ -186,8 +175,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def check_text(text: str, where: str) -> None:
-    """UserError if a text has a NUL character, or half of a character that UTF-16 writes as two: no file can hold
-    it."""
+    """Refuse (UserError) a NUL character, or half of a character that UTF-16 writes as two: no file can hold them."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -37,25 +37,20 @@ def pairwise_kl(mu: Tensor, variance: Tensor) -> Tensor:
     return (a + a.T - 2 * mu.shape[1]) / 4
 
 
-def pairwise_euclidean(mu: Tensor) -> Tensor:
-    """Squared Euclidean distances (n, n) between the L2-normalised rows of `mu` (n, dim)."""
-    unit = F.normalize(mu, dim=1)
-    return 2 - 2 * unit @ unit.T
-
-
 def contrastive_loss(mu: Tensor, variance: Tensor, labels: Tensor, distance: str = "kl") -> Tensor:
     """The loss of CONTaiNER: pull tokens of one label together, O being a label like any other.
 
-    With `s_ij = -d(i, j)`, the mean over the tokens i that have a positive (another token of their label) of `log2
-    sum_{j != i} exp(s_ij) - log2 sum_{positives j} exp(s_ij) + log2 #positives`; zero, with zero gradient, if none has.
-    In float64: the expanded squares cancel where a variance is small, and beside the encoder it costs nothing.
+    With `s_ij = -d(i, j)`, the mean over the tokens i that have a positive (another token of their label) of
+    `log2 sum_{j != i} exp(s_ij) - log2 sum_{positives j} exp(s_ij) + log2 #positives`; zero, with zero gradient, if
+    none has. In float64: the expanded squares cancel where a variance is small, which costs nothing beside the encoder.
 
     Args:
         mu, variance: (n, dim) of the tokens; `labels`: (n,).
-        distance: `kl` (the paper's) or `euclidean` (its ablation, which ignores the variances).
+        distance: `kl` (the paper's) or `euclidean` (its ablation: squared, of normalised means, without variances).
     """
     mu, variance = mu.double(), variance.double()
-    scores = -(pairwise_kl(mu, variance) if distance == "kl" else pairwise_euclidean(mu))  # (n, n)
+    unit = F.normalize(mu, dim=1)  # |u - v|^2 = 2 - 2 u . v
+    scores = -pairwise_kl(mu, variance) if distance == "kl" else 2 * unit @ unit.T - 2  # (n, n)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels) & ~itself  # (n, n)
     anchors = positive.any(1)

@@ -86,8 +86,7 @@ def main(argv: list[str]) -> None:
 
 
 def find_run(recipe: Recipe) -> Path:
-    """The directory OUTPUT/TYPE/NAME of a run whose source training for the method is finished; UserError unless there
-    is one alone."""
+    """The one directory OUTPUT/TYPE/NAME of a run whose source training for the method is finished, or UserError."""
     source = Path("source") / METHODS[recipe.method].SOURCE / FINISHED
     if (Path(recipe.run) / source).exists():
         return Path(recipe.run).resolve()
@@ -141,7 +140,6 @@ def line_of(number: int, entity: Entity, as_json: bool) -> str:
 def page_of(
     sentences: Sequence[str | list[str]], found: Sequence[list[Entity]], recipe: Recipe, folder: Path, support: int
 ) -> str:
-    """The page, with the entities of each sentence in colour."""
     counts = Counter(entity.label for entities in found for entity in entities)
     types = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     type_ids = {kind: number for number, (kind, _) in enumerate(types, 1)}

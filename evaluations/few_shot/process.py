@@ -12,21 +12,8 @@ from typing import Any
 from common.errors import UserError, run
 from common.files import replacing, sha256_of, write_atomically
 from common.flags import flag, parse
-from evaluations.few_shot.data import (
-    BIO,
-    MANIFEST,
-    SETTINGS,
-    TYPES,
-    Episode,
-    Sentence,
-    Split,
-    by_type,
-    read_episodes,
-    read_labelled,
-    read_labels,
-    types_of,
-    write_columns,
-)
+from evaluations.few_shot import data
+from evaluations.few_shot.data import Episode, Sentence, Split, types_of
 from evaluations.few_shot.download import EPISODES
 from evaluations.few_shot.recipe import PLACE
 
@@ -37,7 +24,7 @@ class Recipe:
     episodes: Path | None = flag(None, f"the zip of episodes, if it is not RAW/{EPISODES}")
     output: Path = flag(PLACE / "data/few-nerd", "directory of the prepared data")
     release: str = flag("unnamed", "name of the episodes' release, as `2021-08`")
-    bio: str = flag("refuse", "labels `B-X` and `I-X`; convert: both are `X`", choices=BIO)
+    bio: str = flag("refuse", "labels `B-X` and `I-X`; convert: both are `X`", choices=data.BIO)
 
 
 def main(argv: list[str]) -> None:
@@ -47,35 +34,30 @@ def main(argv: list[str]) -> None:
         episodes = recipe.raw
         if archive.exists():
             episodes = Path(unpacked)
-            unpack(archive, episodes)
+            try:
+                with zipfile.ZipFile(archive) as file:
+                    tests = [name for name in file.namelist() if Path(name).name.startswith("test_")]
+                    file.extractall(episodes, tests)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise UserError(f"{archive} cannot be unpacked: {error}") from None
         elif recipe.episodes:
             raise UserError(f"{archive} does not exist")
         files: dict[str, Any] = {}
-        for split in TYPES:
+        for split in data.TYPES:
             files |= process(split, recipe.raw, episodes, recipe.output, recipe.bio)
     content = hashlib.sha256("".join(files[name]["sha256"] for name in sorted(files)).encode()).hexdigest()
     write_manifest(recipe.output, {"version": f"{recipe.release}-{content[:12]}", "files": files})
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Take the test episodes out of the published zip."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            tests = [name for name in file.namelist() if Path(name).name.startswith("test_")]
-            file.extractall(folder, tests)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{archive} cannot be unpacked: {error}") from None
-
-
 def process(name: str, raw: Path, episodes: Path, output: Path, bio: str) -> dict[str, Any]:
     """Prepare one split; returns the manifest's entries of its files."""
     source, target = Split(raw, name), Split(output, name)
-    train = read_labelled(source.train, bio)
+    train = data.read_labelled(source.train, bio)
     target.train.parent.mkdir(parents=True, exist_ok=True)
-    write_columns(target.train, lower_cased(train))
+    data.write_columns(target.train, lower_cased(train))
     types = {"train": types_of(train), "test": set[str]()}
     entries: dict[Path, dict[str, Any]] = {target.train: {"sentences": len(train), "types": len(types["train"])}}
-    for way, shot in SETTINGS:
+    for way, shot in data.SETTINGS:
         path = output / "episode-data" / name / f"test_{way}_{shot}.jsonl"
         entries[path], found = write_episodes(path, prepared(Split(episodes, name).episodes(way, shot), bio))
         types["test"] |= found
@@ -83,7 +65,7 @@ def process(name: str, raw: Path, episodes: Path, output: Path, bio: str) -> dic
         raise UserError(f"{source.train} has types of the test episodes: {', '.join(both)}")
     for part, found in types.items():
         published = source.labels(part)
-        labels = read_labels(published) if published.exists() else ["O", *sorted(found)]
+        labels = data.read_labels(published) if published.exists() else ["O", *sorted(found)]
         if missing := found - set(labels):
             raise UserError(f"{published} lacks labels of the {part} sentences: {', '.join(sorted(missing))}")
         write_atomically(target.labels(part), "\n".join(labels) + "\n")
@@ -93,9 +75,9 @@ def process(name: str, raw: Path, episodes: Path, output: Path, bio: str) -> dic
 
 def prepared(path: Path, bio: str) -> Iterator[Episode]:
     """A setting's episodes with words in lower case and types for labels."""
-    for number, episode in enumerate(read_episodes(path), 1):
+    for number, episode in enumerate(data.read_episodes(path), 1):
         place = f"{path}, episode {number}"
-        yield Episode(*(list(lower_cased(by_type(part, bio, lambda _, place=place: place))) for part in episode))
+        yield Episode(*(list(lower_cased(data.by_type(part, bio, lambda _, place=place: place))) for part in episode))
 
 
 def lower_cased(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
@@ -128,11 +110,11 @@ def with_hashes(output: Path, entries: dict[Path, dict[str, Any]]) -> dict[str, 
 
 def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest, and print its version and the sentences, types and episodes of each file."""
-    write_atomically(output / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
+    write_atomically(output / data.MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
     rows = [("file", "sentences", "types", "episodes")]
     rows += [(name, *(entry.get(key, "") for key in rows[0][1:])) for name, entry in manifest["files"].items()]
     table = "\n".join(f"{row[0]:40}{row[1]:>12}{row[2]:>8}{row[3]:>10}" for row in rows)
-    print(table, f"\nversion {manifest['version']}, recorded in {output / MANIFEST}")
+    print(table, f"\nversion {manifest['version']}, recorded in {output / data.MANIFEST}")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def run_episodes(recipe: Recipe, rank: int, launched: int) -> None:
     episodes = list(islice(read_episodes(split.episodes(recipe.way, recipe.shot), set(labels)), recipe.episodes))
     log = EpisodeLog(folder / "episodes.jsonl")
     with RunDirectory(folder) if rank == 0 else nullcontext() as directory:
-        todo = [prepare(directory, split, recipe, labels, log, len(episodes)) if directory else []]
+        todo = [prepare(directory, recipe, labels, log, len(episodes)) if directory else []]
         if launched > 1:
             distributed.broadcast_object_list(todo)
         number = recipe.processes
-        shares = [(todo[0][first::number], first, episodes, labels, log, recipe) for first in range(number)]
+        shares = [(todo[0][first::number], first, episodes, labels, recipe) for first in range(number)]
         if todo[0]:
             others = [] if launched > 1 else start(shares[1:])
             run_share(*shares[rank], others)
@@ -63,15 +63,13 @@ def run_episodes(recipe: Recipe, rank: int, launched: int) -> None:
             finish(directory, log, recipe, len(episodes))
 
 
-def prepare(
-    directory: RunDirectory, split: Split, recipe: Recipe, labels: list[str], log: EpisodeLog, number: int
-) -> list[int]:
+def prepare(directory: RunDirectory, recipe: Recipe, labels: list[str], log: EpisodeLog, number: int) -> list[int]:
     """Record what the run is made with, or check it against an earlier start's; returns the missing episodes.
 
     UserError if there is no source training, or its weights are gone; if the run was begun with another recipe, data or
     weights, or was finished and holds no episode any more.
     """
-    kind = METHODS[recipe.method]
+    kind, split = METHODS[recipe.method], Split(recipe.data, recipe.type)
     source = kind.source_folder(recipe)
     if not (source / FINISHED).exists():
         raise UserError(
@@ -97,7 +95,6 @@ def prepare(
 
 
 def start(shares: list[tuple]) -> list[SpawnProcess]:
-    """A process for each of the shares that have an episode."""
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=run_share, args=share, daemon=True) for share in shares if share[0]]
     for process in processes:
@@ -106,13 +103,7 @@ def start(shares: list[tuple]) -> list[SpawnProcess]:
 
 
 def run_share(
-    todo: list[int],
-    rank: int,
-    episodes: list[Episode],
-    labels: list[str],
-    log: EpisodeLog,
-    recipe: Recipe,
-    others: Sequence[SpawnProcess] = (),
+    todo: list[int], rank: int, episodes: list[Episode], labels: list[str], recipe: Recipe, others: Sequence[Any] = ()
 ) -> None:
     """Run this process's episodes and append each to the log; process 0 shows how far all of them are, and ends where
     one of the others was killed."""
@@ -123,7 +114,7 @@ def run_share(
     source = kind.source_folder(recipe)
     trained_with = read_record(source)["arguments"]
     method = kind.load(source, replace(recipe, **{name: trained_with[name] for name in recipe.OF_SOURCE}))
-    words = method.to(device).words
+    words, log = method.to(device).words, EpisodeLog(recipe.run / recipe.setting / "episodes.jsonl")
     parent = multiprocessing.parent_process()
     bar = tqdm(total=len(episodes), initial=len(log.read()), unit="episode", disable=rank > 0)
     for index in todo:

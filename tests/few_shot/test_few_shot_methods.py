@@ -13,7 +13,7 @@ from evaluations.few_shot.data import Episode, Sentence
 from evaluations.few_shot.methods import METHODS, parse_recipe
 from evaluations.few_shot.methods.names import TABLE, names_of, read_label_names
 from evaluations.few_shot.methods.proml import label_aware, neighbour_distances, option_prefix, proml_loss
-from evaluations.few_shot.methods.spans import as_labels, runs, span_states, typed_spans
+from evaluations.few_shot.methods.spans import as_labels, prototypes, runs, span_states
 from evaluations.few_shot.methods.tadner import type_loss
 from evaluations.few_shot.run import run_episode
 
@@ -173,15 +173,15 @@ def test_tadner_types_by_hand(method):
     """Names and examples add up; what is less similar to its type's name than the threshold has no type."""
     model = method("tadner")
     model.types, model.embeddings = ["a", "b"], torch.tensor([[1.0, 0], [0, 1]])
-    examples, kinds = torch.tensor([[0.6, 0.8], [1.0, 0], [0, 1.0]]), torch.tensor([0, 0, 1])
+    means = torch.tensor([[0.8, 0.4], [0, 1.0]])  # of the examples
     spans = torch.tensor([[1.0, 0], [0.6, 0.8], [-1.0, 0]])
     # prototypes: a (1, 0) + (0.8, 0.4), b (0, 1) + (0, 1); scores: (1.8, 0), (1.08 + 0.32, 1.6), (-1.8, 0)
     # to the names of these types: 1, 0.8, 0
-    assert model.type_spans(spans, examples, kinds, 0.0).tolist() == [0, 1, 1]
-    assert model.type_spans(spans, examples, kinds, 0.5).tolist() == [0, 1, -1]
-    assert model.type_spans(spans, examples, kinds, 0.9).tolist() == [0, -1, -1]
+    assert model.type_spans(spans, means, 0.0).tolist() == [0, 1, 1]
+    assert model.type_spans(spans, means, 0.5).tolist() == [0, 1, -1]
+    assert model.type_spans(spans, means, 0.9).tolist() == [0, -1, -1]
     states = [torch.tensor([[1.0, 0], [0.6, 0.8]]), torch.tensor([[0.8, 0.6], [0, 1.0]])]
-    known = [([(0, 2)], ["a"]), ([(1, 2)], ["b"])]
+    known = [[(0, 2, "a")], [(1, 2, "b")]]
     assert model.threshold(states, known) == pytest.approx(0.6)
 
 
@@ -223,17 +223,19 @@ def test_the_readout_by_hand(method):
     ).eval()
     model.types, model.prototypes = ["a", "b"], torch.tensor([[1.0, 0], [0, 1]])
     model.asked = (torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]),)
-    assert model.type_spans([[(0, 1), (1, 3)]]) == ["a", "b"]
+    assert model.type_spans([[(0, 1, "I"), (1, 3, "I")]]) == ["a", "b"]
     assert model.measure([Sentence(["x", "y", "z"], ["b", "b", "a"])]) == {"typing": [0, 2]}
     assert model.measure([Sentence(["x", "y", "z"], ["a", "b", "O"])]) == {"typing": [2, 2]}
 
 
 def test_spans():
-    assert runs([True, True, False, True]) == [(0, 2), (3, 4)]
-    assert typed_spans(["O", "a", "b", "b"]) == ([(1, 2), (2, 4)], ["a", "b"])
+    assert runs([True, True, False, True]) == [(0, 2, "I"), (3, 4, "I")]
     states = [torch.tensor([[1.0], [3], [8]]), torch.tensor([[5.0]])]
-    assert span_states(states, [[(0, 2), (2, 3)], [(0, 1)]])[:, 0].tolist() == [2, 8, 5]
-    assert as_labels([3, 2, 1], [[(0, 2)], [], [(0, 1)]], ["a", "O"]) == [["a", "a", "O"], ["O", "O"], ["O"]]
+    spans = [[(0, 2, "a"), (2, 3, "b")], [(0, 1, "a")]]
+    assert span_states(states, spans)[:, 0].tolist() == [2, 8, 5]
+    assert prototypes(states, spans, ["a", "b"])[:, 0].tolist() == [3.5, 8]
+    found = [[(0, 2, "I")], [], [(0, 1, "I")]]
+    assert as_labels([3, 2, 1], found, ["a", "O"]) == [["a", "a", "O"], ["O", "O"], ["O"]]
 
 
 def test_label_names(tmp_path):

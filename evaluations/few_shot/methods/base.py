@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -38,6 +38,7 @@ class Method(nn.Module, ABC):
     SOURCE: ClassVar[str]
     READS_LABEL_NAMES: ClassVar[bool] = False
     probabilities: Sequence[Tensor] | None = None
+    tuning: Sequence[Any] = ()  # of a method that fine-tunes, since its first episode: `FineTuning`
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe):
         super().__init__()
@@ -63,11 +64,13 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def source_folder(cls, recipe: Recipe) -> Path:
-        """The directory of the run's source training."""
         return recipe.run / "source" / cls.SOURCE
 
     def restore(self) -> None:
         """Take back what `fit` changed in the weights."""
+        for tuning in self.tuning:
+            tuning.restore()
+        self.eval()
 
     def measure(self, query: Sequence[Sentence]) -> dict[str, list[int]]:
         """What to count besides the tags, after `tag` of these sentences: by name, how many were right, of how many."""
@@ -99,12 +102,10 @@ class Method(nn.Module, ABC):
         encoder: PreTrainedModel | None = None,
         layers: int = 1,
     ) -> Tensor:
-        """Hidden states of the words' first pieces, (n, D), in the sentences' order.
+        """Hidden states of the words' first pieces, (n, D), in the sentences' order, the mean of the last `layers`.
 
-        Args:
-            embedded: (R, W, D) word embeddings to use in place of those of `packed.input_ids`.
-            encoder: another than the method's first.
-            layers: how many of the last layers' states are averaged.
+        The encoder is the method's first if no other is given; `embedded` (R, W, D) are word embeddings in place of
+        those of `packed.input_ids`.
         """
         ids, encoder = packed.input_ids if embedded is None else None, encoder or self.encoder
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.mixed_precision == "bf16"):
@@ -153,8 +154,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def trained(cls, source: Path, recipe: Recipe) -> Self:
-        """The method with the weights that a finished source training ended with, in eval mode; UserError if they are
-        gone."""
+        """The method, in eval mode, with the weights that its training ended with; UserError if they are gone."""
         problem = f"{source} does not hold the weights that its training ended with"
         try:
             method = cls.load(source, recipe)

@@ -10,15 +10,13 @@ from evaluations.few_shot.methods.structshot import StructShot
 class Container(StructShot):
     """StructShot, fine-tuned for each episode."""
 
-    tuning: FineTuning | None = None  # since the first episode
-
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
         """Fine-tune on the support set until the loss rises above the one before, for which there is no update."""
         super().fit(support, labels)
-        self.tuning = self.tuning or FineTuning(self.encoder, list(self.heads.parameters()), self.recipe)
+        self.tuning = self.tuning or [FineTuning(self.encoder, self.heads.parameters(), self.recipe)]
         packed = self.pack(self.support)
         self.train()
-        losses = self.tuning.run(
+        losses = self.tuning[0].run(
             packed,
             lambda embedded: self.loss(packed, self.support_labels, embedded),
             lambda losses: losses[-1] > min(losses[-2:]),
@@ -26,7 +24,3 @@ class Container(StructShot):
         )
         self.eval()
         return losses
-
-    def restore(self) -> None:
-        if self.tuning is not None:
-            self.tuning.restore()

@@ -20,8 +20,6 @@ from evaluations.few_shot.viterbi import STATISTICS, transition_statistics
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveRecipe(TrainedRecipe):
-    """The flags of CONTaiNER and its baselines."""
-
     embedding_dimension: Count = flag(128, "of the Gaussians")
     distance: str = flag("kl", "between tokens in the training loss", choices=DISTANCES)
     no_viterbi: bool = flag(False, "tag by the nearest neighbour alone")

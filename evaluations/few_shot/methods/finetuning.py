@@ -1,6 +1,6 @@
 """Fine-tuning on a support set, which is taken back after the episode."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ class FineTuning:
     """Changes the weights of an encoder and its heads in place; `restore` copies the trained ones back. Of the word
     embeddings only the rows of the support set's pieces take part: without weight decay the others would not change."""
 
-    def __init__(self, encoder: PreTrainedModel, heads: Sequence[nn.Parameter], recipe: TrainedRecipe):
+    def __init__(self, encoder: PreTrainedModel, heads: Iterable[nn.Parameter], recipe: TrainedRecipe):
         layer: Any = encoder.get_input_embeddings()
         self.embeddings: nn.Parameter = layer.weight  # (V, D)
         self.encoder = [p for p in encoder.parameters() if p is not self.embeddings]
@@ -32,8 +32,7 @@ class FineTuning:
         stop: Callable[[list[float]], bool],
         max_steps: int,
     ) -> list[float]:
-        """Fine-tune on the support set as one batch, by `max_steps` updates at most; returns the loss before each
-        update.
+        """Fine-tune on the support set as one batch, by `max_steps` updates at most; returns the losses.
 
         Args:
             loss: (R, W, D) word embeddings of `packed.input_ids` -> scalar.
@@ -57,7 +56,6 @@ class FineTuning:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the trained weights back."""
         if self.touched is not None:
             for parameter, trained in zip([*self.encoder, *self.heads], self.trained, strict=True):
                 parameter.copy_(trained)

@@ -19,8 +19,6 @@ TABLE = Path(__file__).with_name("label_names.tsv")  # Few-NERD's 66 types
 
 @dataclass(frozen=True, kw_only=True)
 class NamesRecipe(TrainedRecipe):
-    """The flag of every method that reads label names."""
-
     label_names: Path | None = flag(None, "label<TAB>words, a line each, instead of those of the built-in table")
 
     FREE: ClassVar = TrainedRecipe.FREE | {"label_names"}
@@ -58,7 +56,6 @@ class ReadsNames(Method):
     recipe: NamesRecipe
 
     def names(self, labels: Iterable[str]) -> dict[str, list[str]]:
-        """The words of each label but `O`."""
         return names_of(labels, self.recipe.label_names)
 
     @classmethod

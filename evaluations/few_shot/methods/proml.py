@@ -23,8 +23,6 @@ from evaluations.few_shot.scores import entities
 
 @dataclass(frozen=True, kw_only=True)
 class ProMLRecipe(NamesRecipe):
-    """The flags of ProML."""
-
     learning_rate: LearningRate = flag(3e-5, "of the new heads")
     encoder_learning_rate: LearningRate = flag(3e-5, "of the encoder")
     embedding_dimension: Count = flag(128, "of the Gaussians")

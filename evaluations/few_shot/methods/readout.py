@@ -15,17 +15,14 @@ from common.flags import Count, Positive, flag
 from encoders import Encoded, token_states
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.methods.base import Method
-from evaluations.few_shot.methods.spans import Span, as_labels, runs, span_states, typed_spans
+from evaluations.few_shot.methods.spans import Span, as_labels, prototypes, runs, span_states
 from evaluations.few_shot.recipe import Recipe
+from evaluations.few_shot.scores import entities
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadoutRecipe(Recipe):
-    """The flags of the frozen readout."""
-
-    probe_sentences: Count = flag(
-        2000, "sentences of the source split that the probe is trained on, from a random order"
-    )
+    probe_sentences: Count = flag(2000, "source sentences that the probe is trained on, from a random order")
     inverse_penalty: Positive = flag(1.0, "of the probe's weights, scikit-learn's C")
 
     OF_SOURCE: ClassVar = Recipe.OF_SOURCE | {"probe_sentences", "inverse_penalty"}
@@ -54,16 +51,12 @@ class Readout(Method):
 
     @torch.no_grad()
     def train_on_source(self, sentences: Sequence[Sentence], labels: list[str]) -> None:
-        """Fit the probe to frozen states by logistic regression; UserError if all words are inside entities, or
-        outside."""
+        """Fit the probe to frozen states by logistic regression; UserError if the words are all inside, or outside."""
         self.eval()
-        chosen = torch.randperm(len(sentences))[: self.recipe.probe_sentences].tolist()
-        encoded = [self.words.encode(sentences[i].words) for i in chosen]
-        inside = [
-            label != "O"
-            for i, sentence in zip(chosen, encoded, strict=True)
-            for label in sentences[i].labels[: len(sentence.first)]
-        ]
+        chosen = [sentences[i] for i in torch.randperm(len(sentences))[: self.recipe.probe_sentences].tolist()]
+        encoded = [self.words.encode(sentence.words) for sentence in chosen]
+        read = [s.labels[: len(e.first)] for s, e in zip(chosen, encoded, strict=True)]
+        inside = [label != "O" for labels in read for label in labels]
         if len(set(inside)) < 2:
             lacking = "outside entities" if any(inside) else "in an entity"
             raise UserError(
@@ -76,13 +69,11 @@ class Readout(Method):
 
     def fit(self, support: Sequence[Sentence], labels: list[str]) -> list[float]:
         encoded = [self.words.encode(sentence.words) for sentence in support]
-        known = [typed_spans(s.labels[: len(e.first)]) for s, e in zip(support, encoded, strict=True)]
-        kinds = [kind for _, types in known for kind in types]
-        self.types = [label for label in labels if label in kinds]
+        known = [sorted(entities(s.labels[: len(e.first)])) for s, e in zip(support, encoded, strict=True)]
+        there = {kind for found in known for *_, kind in found}
+        self.types = [label for label in labels if label in there]
         if self.types:
-            spans = span_states(self.states(encoded), [found for found, _ in known])
-            numbers = torch.tensor([self.types.index(kind) for kind in kinds], device=self.device)
-            self.prototypes = torch.stack([spans[numbers == kind].mean(0) for kind in range(len(self.types))])
+            self.prototypes = prototypes(self.states(encoded), known, self.types)
         return []
 
     @torch.no_grad()
@@ -100,7 +91,6 @@ class Readout(Method):
 
     def measure(self, query: Sequence[Sentence]) -> dict[str, list[int]]:
         """`typing`: entities that get their type when their span is given."""
-        gold = [typed_spans(s.labels[: len(own)]) for s, own in zip(query, self.asked, strict=True)]
-        found = self.type_spans([spans for spans, _ in gold])
-        wanted = [kind for _, types in gold for kind in types]
-        return {"typing": [sum(a == b for a, b in zip(found, wanted, strict=True)), len(wanted)]}
+        gold = [sorted(entities(s.labels[: len(own)])) for s, own in zip(query, self.asked, strict=True)]
+        wanted = [kind for spans in gold for *_, kind in spans]
+        return {"typing": [sum(a == b for a, b in zip(self.type_spans(gold), wanted, strict=True)), len(wanted)]}

@@ -7,26 +7,24 @@ from torch import Tensor
 
 from evaluations.few_shot.scores import entities
 
-Span = tuple[int, int]  # the first word, and the one after the last
+Span = tuple[int, int, str]  # the first word, the one after the last, and the type
 
 
 def runs(inside: Sequence[bool]) -> list[Span]:
-    """The runs of words that are inside."""
-    return sorted((begin, end) for begin, end, _ in entities(["I" if one else "O" for one in inside]))
-
-
-def typed_spans(labels: Sequence[str]) -> tuple[list[Span], list[str]]:
-    """The spans of a labelled sentence in their order, and the type of each."""
-    found = sorted(entities(labels))
-    return [(begin, end) for begin, end, _ in found], [kind for *_, kind in found]
+    """The runs of words that are inside, of the type `I`."""
+    return sorted(entities(["I" if one else "O" for one in inside]))
 
 
 def span_states(states: Sequence[Tensor], spans: Sequence[Sequence[Span]]) -> Tensor:
-    """The mean over the words of each span; sentences' states (length, D) each -> (spans, D), one sentence after
-    another."""
-    return torch.stack(
-        [own[begin:end].mean(0) for own, found in zip(states, spans, strict=True) for begin, end in found]
-    )
+    """The mean over the words of each span; sentences' states (length, D) each -> (spans, D), in their order."""
+    pairs = zip(states, spans, strict=True)
+    return torch.stack([own[begin:end].mean(0) for own, found in pairs for begin, end, _ in found])
+
+
+def prototypes(states: Sequence[Tensor], spans: Sequence[Sequence[Span]], types: Sequence[str]) -> Tensor:
+    """(Y, D) the mean over the spans of each type."""
+    of_spans, kinds = span_states(states, spans), [kind for found in spans for *_, kind in found]
+    return torch.stack([of_spans[[one == kind for one in kinds]].mean(0) for kind in types])
 
 
 def as_labels(lengths: Sequence[int], spans: Sequence[Sequence[Span]], types: Sequence[str]) -> list[list[str]]:
@@ -34,6 +32,6 @@ def as_labels(lengths: Sequence[int], spans: Sequence[Sequence[Span]], types: Se
     left = iter(types)
     tags = [["O"] * length for length in lengths]
     for labels, found in zip(tags, spans, strict=True):
-        for begin, end in found:
+        for begin, end, _ in found:
             labels[begin:end] = [next(left)] * (end - begin)
     return tags

@@ -17,15 +17,14 @@ from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.methods.base import make_optimizer
 from evaluations.few_shot.methods.finetuning import FineTuning
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
-from evaluations.few_shot.methods.spans import as_labels, runs, span_states, typed_spans
+from evaluations.few_shot.methods.spans import Span, as_labels, prototypes, runs, span_states
+from evaluations.few_shot.scores import entities
 
 LAYERS = 4  # of which the mean is a label name's embedding in episodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class TadNERRecipe(NamesRecipe):
-    """The flags of TadNER."""
-
     learning_rate: LearningRate = flag(3e-5, "of the new layer")
     encoder_learning_rate: LearningRate = flag(3e-5, "of both encoders")
     span_dropout: Share = flag(0.2, "before the span layer, while training")
@@ -76,7 +75,6 @@ class TadNER(ReadsNames):
     encoded: list[Encoded]  # its words
     types: list[str]  # of the episode
     embeddings: Tensor  # (Y, D) of their names, normalised
-    tuning: tuple[FineTuning, FineTuning] | None = None  # of the spans and of the types, since the first episode
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: TadNERRecipe):
         super().__init__(encoder, tokenizer, recipe)
@@ -134,9 +132,8 @@ class TadNER(ReadsNames):
         with torch.no_grad():
             names = self.hidden(self.pack(self.name_pieces(self.types)), encoder=self.type_encoder, layers=LAYERS)
         self.embeddings = F.normalize(names, dim=1)
-        if self.tuning is None:
-            spans = FineTuning(self.encoder, list(self.inside.parameters()), self.recipe)
-            self.tuning = spans, FineTuning(self.type_encoder, [], self.recipe)
+        parts = ((self.encoder, self.inside.parameters()), (self.type_encoder, []))
+        self.tuning = self.tuning or [FineTuning(encoder, heads, self.recipe) for encoder, heads in parts]
         numbers = torch.tensor([self.types.index(kind) for kind in kinds], device=self.device)
         packed = self.pack(tokens)
 
@@ -163,44 +160,35 @@ class TadNER(ReadsNames):
         spans = [runs(words.tolist()) for words in inside.split(lengths)]
         if not any(spans):
             return [["O"] * length for length in lengths]
-        asked = [(sentence, found) for sentence, found in zip(encoded, spans, strict=True) if found]
-        known = [typed_spans(own[: len(e.first)]) for own, e in zip(self.support, self.encoded, strict=True)]
-        both = [*self.encoded, *(sentence for sentence, _ in asked)]
+        known = [sorted(entities(own[: len(e.first)])) for own, e in zip(self.support, self.encoded, strict=True)]
+        both = [*self.encoded, *(sentence for sentence, found in zip(encoded, spans, strict=True) if found)]
         states = F.normalize(self.hidden(self.pack(both), encoder=self.type_encoder), dim=1)
         states = states.split([len(sentence.first) for sentence in both])
-        examples = span_states(states[: len(known)], [found for found, _ in known])
-        kinds = torch.tensor([self.types.index(kind) for _, types in known for kind in types], device=self.device)
-        found = span_states(states[len(known) :], [found for _, found in asked])
+        found = span_states(states[len(known) :], [found for found in spans if found])
         if self.recipe.transductive:
             found = F.normalize(found, dim=0)
-        tags = self.type_spans(found, examples, kinds, self.threshold(states, known))
+        means = prototypes(states[: len(known)], known, self.types)
+        tags = self.type_spans(found, means, self.threshold(states, known))
         return as_labels(lengths, spans, ["O" if tag < 0 else self.types[tag] for tag in tags.tolist()])
 
-    def threshold(self, states: Sequence[Tensor], known: list[tuple[list[tuple[int, int]], list[str]]]) -> float:
+    def threshold(self, states: Sequence[Tensor], known: Sequence[Sequence[Span]]) -> float:
         """The least similarity of a support set's entity token to the name of its type."""
         return min(
             (own[begin:end] @ self.embeddings[self.types.index(kind)]).min().item()
-            for own, (spans, types) in zip(states, known, strict=False)
-            for (begin, end), kind in zip(spans, types, strict=True)
+            for own, spans in zip(states, known, strict=False)
+            for begin, end, kind in spans
         )
 
-    def type_spans(self, found: Tensor, examples: Tensor, kinds: Tensor, threshold: float) -> Tensor:
+    def type_spans(self, found: Tensor, means: Tensor, threshold: float) -> Tensor:
         """The types (n,) of the query's spans (n, D), -1 for one less similar than the threshold to its type's name.
 
-        A type's prototype is its name's embedding e beside the mean p of its `examples` (m, D), whose types are `kinds`
-        (m,): a span s scores `[e ; p] . [s ; s] = (e + p) . s`. The threshold is one of similarities to names, which
-        the score exceeds by `p . s`: compared with it, nothing would ever be dropped.
+        A type's prototype is its name's embedding e beside the mean p of its examples, of `means` (Y, D): a span s
+        scores `[e ; p] . [s ; s] = (e + p) . s`. The threshold is one of similarities to names, which the score exceeds
+        by `p . s`: compared with it, nothing would ever be dropped.
         """
-        means = torch.stack([examples[kinds == kind].mean(0) for kind in range(len(self.types))])  # (Y, D)
         to_names = found @ self.embeddings.T  # (n, Y)
         best = (to_names + found @ means.T).argmax(1)
         return best.where(to_names.gather(1, best[:, None])[:, 0] >= threshold, -1)
-
-    def restore(self) -> None:
-        if self.tuning is not None:
-            for tuning in self.tuning:
-                tuning.restore()
-        self.eval()
 
 
 def entity_tokens(sentences: Sequence[Encoded], labels: Sequence[Sequence[str]]) -> tuple[list[Encoded], list[str]]:
