@@ -3,10 +3,9 @@
     python -m benchmarks.few_shot_speed --threads 2
     python -m benchmarks.few_shot_speed --threads 2 --method tadner
 
-The published code took, on the same kind of machine (CPU, 2 threads, MiniLM), 3.3 s per episode at 5-way 1-shot,
-0.5 s per fine-tuning step, and 180 s at 10-way 5-shot, 10 s per step, in 5.4 GiB. How many steps an episode takes
-depends on the trained weights and on dropout; the rows `as many steps` take as many as the published code did there
-(without dropout the loss falls that long), so that their seconds per episode compare.
+The published code's times are of the same kind of machine (CPU, 2 threads, MiniLM); at 10-way 5-shot it took 5.4 GiB.
+How many steps an episode takes depends on the trained weights and on dropout; the rows `as many steps` take as many as
+the published code did there (without dropout the loss falls that long), so that their seconds per episode compare.
 """
 
 import shutil
@@ -47,8 +46,7 @@ def main(argv: list[str]) -> None:
     trained = Recipe(type=options.type, name=options.name, output=options.output, method=options.method)
     source, published = METHODS[options.method].source_folder(trained), options.method == Recipe.method
     print(f"{options.threads} threads, weights of {read_summary(source)['model']}")
-    columns = COLUMNS if published else COLUMNS[:-2]
-    print(f"{'setting':24}" + "".join(f"{column:>10}" for column in columns))
+    print(f"{'setting':24}" + "".join(f"{column:>10}" for column in (COLUMNS if published else COLUMNS[:-2])))
     for way, shot, what, episodes, flags in ROWS if published else ROWS[::2]:
         with tempfile.TemporaryDirectory() as folder:
             copied = replace(trained, output=Path(folder), way=way, shot=shot)

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{recipe.train} has types of the episodes, which then are not new: {', '.join(both)}")
     sources = [identity_of(source, examples.sentences) for source, examples in read.items()]
     with disk_errors(recipe.output):
-        write(recipe, sources, episodes, way, shot, types, train)
+        write(recipe, sources, (way, shot), episodes, types, train)
     command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {shlex.quote(recipe.type)} 0 {way} {shot} NAME"
     print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + " --epochs 0" * (not recipe.train))
 
@@ -239,27 +239,19 @@ def identity_of(source: str, sentences: Sequence[Sentence]) -> dict[str, str]:
 
 
 def write(
-    recipe: Recipe,
-    sources: list[dict[str, str]],
-    episodes: Sequence[Episode],
-    way: int,
-    shot: int,
-    types: set[str],
-    train: Sequence[Sentence],
+    recipe: Recipe, sources: list, setting: tuple, episodes: list[Episode], types: set[str], train: list[Sentence]
 ) -> None:
-    """Write the episodes, the label files, the training sentences and the manifest; print what they hold. UserError if
-    the directory holds episodes of other sentences.
+    """Write the episodes of a setting, the label files, the training sentences and the manifest; print what they hold.
 
-    Args:
-        sources: `identity_of` what they were made of, which decides their version.
-        types: of all sentences that could be drawn.
+    The version is decided by the `sources` (of `identity_of`); `types` are those of all sentences that could be drawn.
+    UserError if the directory holds episodes of other sentences.
     """
     before = read_manifest(recipe.output) or {"sources": sources, "files": {}}
     if before.get("sources") != sources:
         manifest = recipe.output / MANIFEST
         raise UserError(f"{manifest} is of episodes that were made of other files; choose another --output")
     split, parts = Split(recipe.output, recipe.type), {"test": types, "train": types_of(train)}
-    path = recipe.output / "episode-data" / recipe.type / f"test_{way}_{shot}.jsonl"
+    path = recipe.output / "episode-data" / recipe.type / "test_{}_{}.jsonl".format(*setting)
     entry, _ = write_episodes(path, episodes)
     split.train.parent.mkdir(parents=True, exist_ok=True)
     write_columns(split.train, train)

@@ -49,8 +49,11 @@ def contrastive_loss(mu: Tensor, variance: Tensor, labels: Tensor, distance: str
         distance: `kl` (the paper's) or `euclidean` (its ablation: squared, of normalised means, without variances).
     """
     mu, variance = mu.double(), variance.double()
-    unit = F.normalize(mu, dim=1)  # |u - v|^2 = 2 - 2 u . v
-    scores = -pairwise_kl(mu, variance) if distance == "kl" else 2 * unit @ unit.T - 2  # (n, n)
+    if distance == "kl":
+        scores = -pairwise_kl(mu, variance)  # (n, n)
+    else:
+        unit = F.normalize(mu, dim=1)
+        scores = 2 * unit @ unit.T - 2  # (n, n): -|u - v|^2
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels) & ~itself  # (n, n)
     anchors = positive.any(1)

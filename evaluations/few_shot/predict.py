@@ -11,7 +11,6 @@ scores of the labels, averaged over the entity's words; it is empty for methods 
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from evaluations.few_shot.formats import check_text, json_object, looks_like_jso
 from evaluations.few_shot.methods import METHODS
 from evaluations.few_shot.methods.names import read_label_names
 from evaluations.few_shot.recipe import PLACE
-from evaluations.few_shot.tagger import Entity, FewShotTagger, spans_of
+from evaluations.few_shot.tagger import Entity, FewShotTagger, Texts, spans_of
 from evaluations.pages import render
 from runs.directory import FINISHED, disk_errors
 
@@ -137,9 +136,7 @@ def line_of(number: int, entity: Entity, as_json: bool) -> str:
     return f"{number}\t{entity.start}-{entity.end}\t{entity.label}\t{text}\t{shown}"
 
 
-def page_of(
-    sentences: Sequence[str | list[str]], found: Sequence[list[Entity]], recipe: Recipe, folder: Path, support: int
-) -> str:
+def page_of(sentences: Texts, found: list[list[Entity]], recipe: Recipe, folder: Path, support: int) -> str:
     counts = Counter(entity.label for entities in found for entity in entities)
     types = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     type_ids = {kind: number for number, (kind, _) in enumerate(types, 1)}
@@ -147,8 +144,7 @@ def page_of(
     for number, (sentence, entities) in enumerate(zip(sentences[: SHOWN[0]], found, strict=False), 1):
         text, words = spans_of(sentence)
         starts = {entity.start: entity for entity in entities}
-        parts: list[tuple[str, int, float | None]] = []
-        end = 0
+        parts, end = list[tuple[str, int, float | None]](), 0
         for begin, after in words[:WORDS]:
             if begin < end:  # in the entity before
                 continue

@@ -55,15 +55,9 @@ class Recipe:
         """The name of the setting's directory: `5-1`, and what is not the default."""
         return "-".join([str(self.way), str(self.shot), *[self.method] * (self.method != Recipe.method)])
 
-    @property
-    def source_arguments(self) -> dict[str, Any]:
-        """The arguments that decide what source training gives."""
-        return {name: value for name, value in asdict(self).items() if name not in self.FREE | self.OF_EPISODES}
-
-    @property
-    def episode_arguments(self) -> dict[str, Any]:
-        """The arguments that decide, with the trained weights, what an episode gives."""
-        return {name: value for name, value in asdict(self).items() if name not in self.FREE | self.OF_SOURCE}
+    def arguments(self, others: frozenset[str]) -> dict[str, Any]:
+        """The arguments that decide a result, which are neither free nor of the `others`."""
+        return {name: value for name, value in asdict(self).items() if name not in self.FREE | others}
 
 
 @dataclass(frozen=True, kw_only=True)

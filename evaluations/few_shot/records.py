@@ -79,11 +79,10 @@ class Run(NamedTuple):
         return METHODS[self.method].READS_LABEL_NAMES
 
     def counts(self, scoring: str) -> np.ndarray:
-        """(episodes, 3) correct, predicted and gold entities, in the order of the indices."""
         return counts(self.records, scoring)
 
     def type_counts(self, scoring: str) -> dict[str, np.ndarray]:
-        """The same for every type: its name to (episodes, 3)."""
+        """What `counts` has, for every type: its name to (episodes, 3)."""
         episodes = [self.records[index][scoring] for index in sorted(self.records)]
         types = sorted({kind for episode in episodes for kind in episode})
         return {kind: np.array([episode.get(kind, [0, 0, 0]) for episode in episodes]) for kind in types}
@@ -110,7 +109,7 @@ def counts(records: Records, scoring: str) -> np.ndarray:
 
 
 def accuracies(records: Records) -> dict[str, float]:
-    """In percent, what the method measured besides the tags, by name."""
+    """In percent, by name, what the method measured besides the tags."""
     measured = [record["measured"] for record in records.values() if "measured" in record]
     sums = {name: np.sum([one[name] for one in measured], axis=0) for name in (measured[0] if measured else ())}
     return {name: float(100 * right / max(1, number)) for name, (right, number) in sums.items()}

@@ -80,7 +80,7 @@ def prepare(directory: RunDirectory, recipe: Recipe, labels: list[str], log: Epi
     inputs |= kind.inputs(recipe, labels)
     trained = read_record(source)
     inputs |= {"source": read_summary(source)["weights"], "training": {k: trained[k] for k in ("arguments", "inputs")}}
-    directory.begin(recipe.episode_arguments, inputs, frozenset({"training"}), recipe.resume, recipe.restart)
+    directory.begin(recipe.arguments(recipe.OF_SOURCE), inputs, frozenset({"training"}), recipe.resume, recipe.restart)
     log.repair(finished=directory.finished)
     done = log.read()
     todo = [index for index in range(number) if index not in done]

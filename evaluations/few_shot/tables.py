@@ -69,9 +69,7 @@ def setting(folder: Path) -> str:
     return f"{folder.parent.parent.name} {folder.name}"
 
 
-def table(
-    chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, published: dict[str, dict[str, tuple[float, ...]]]
-) -> list[str]:
+def table(chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, published: dict[str, dict]) -> list[str]:
     """A head and the row of each chosen setting; CONTaiNER's are among `runs`."""
     head = f"| setting | episodes | precision | recall | F1 ({scoring}) | 95% interval | - CONTaiNER | s / episode |"
     lines = [head + "".join(f" {name} |" for name in published), "| --- |" + " ---: |" * (7 + len(published))]

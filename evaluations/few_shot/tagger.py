@@ -18,14 +18,13 @@ from evaluations.few_shot.methods import METHODS, Method
 from evaluations.few_shot.scores import entities
 from runs import read_record, read_summary
 
+Texts = Sequence[str | Sequence[str]]  # sentences as texts, or as lists of words, as if with a space between words
+
 
 class Entity(NamedTuple):
-    """The characters [start, end) of a sentence, their type, the text, and the score.
-
-    The score is the probability of the type, the softmax over the labels of the method's scores (minus the distances to
-    the labels' examples), averaged over the entity's words; None for a method without scores. It orders entities of one
-    support set; it is not calibrated.
-    """
+    """The characters [start, end) of a sentence, their type, the text, and the score: the probability of the type, by
+    the softmax over the labels of the method's scores, averaged over the words; None for a method without scores. It
+    orders entities of one support set; it is not calibrated."""
 
     start: int
     end: int
@@ -90,18 +89,11 @@ class FewShotTagger:
         self.method.fit(support, self.labels)
         return self
 
-    def predict(
-        self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
-    ) -> list[list[Entity]]:
-        """The entities of each sentence, in their order, `batch_size` sentences at once.
-
-        Sentences are texts, or lists of words, which are taken for a text with a space between words.
-        """
+    def predict(self, sentences: Texts, batch_size: int = 64, progress: bool = False) -> list[list[Entity]]:
+        """The entities of each sentence, in their order, `batch_size` sentences at once."""
         return list(self.stream(sentences, batch_size, progress))
 
-    def stream(
-        self, sentences: Sequence[str | Sequence[str]], batch_size: int = 64, progress: bool = False
-    ) -> Iterator[list[Entity]]:
+    def stream(self, sentences: Texts, batch_size: int = 64, progress: bool = False) -> Iterator[list[Entity]]:
         """As `predict`, one after another."""
         if isinstance(sentences, str):  # a sequence of strings, too: of its characters
             raise TypeError("sentences must be a list of texts, not one text")

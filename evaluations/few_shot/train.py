@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{split.train} has no sentence, which source training requires{does_without}")
     folder = kind.source_folder(recipe)
     with RunDirectory(folder) as directory:
-        directory.begin(recipe.source_arguments, inputs, free=frozenset(), resume=True, restart=recipe.restart)
+        directory.begin(recipe.arguments(recipe.OF_EPISODES), inputs, frozenset(), resume=True, restart=recipe.restart)
         if directory.finished:
             print(f"{folder} is finished; nothing to do")
             return

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,7 +19,6 @@ from evaluations.few_shot.episodes import Sampler
 from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
 from evaluations.few_shot.methods.base import make_optimizer
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
-from evaluations.few_shot.scores import entities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,12 @@ def option_prefix(names: Sequence[list[str]]) -> list[str]:
 
 def label_aware(sentence: Sentence, names: dict[str, list[str]]) -> tuple[list[str], list[int]]:
     """A sentence with `[ entity | type ]` for each entity, and where its own words stand in it."""
-    begins = {begin for begin, _, _ in entities(sentence.labels)}
-    ends = {end: kind for _, end, kind in entities(sentence.labels)}
     words, own = list[str](), list[int]()
-    for i, word in enumerate(sentence.words):
-        words += ["["] * (i in begins)
-        own.append(len(words))
-        words.append(word)
-        if kind := ends.get(i + 1):
-            words += ["|", *names[kind], "]"]
+    for label, part in groupby(zip(sentence.labels, sentence.words, strict=True), key=lambda pair: pair[0]):
+        inside = [word for _, word in part]
+        begin = len(words) + (label != "O")
+        own += range(begin, begin + len(inside))
+        words += inside if label == "O" else ["[", *inside, "|", *names[label], "]"]
     return words, own
 
 
