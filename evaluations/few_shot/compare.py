@@ -97,10 +97,8 @@ def check(runs: dict[str, Run]) -> None:
     for folder, other in others:
         theirs = conditions(other.made, one_method)
         if name := next((name for name in mine if name in theirs and theirs[name] != mine[name]), None):
-            raise UserError(
-                f"{first_folder} and {folder} differ in {name} ({mine[name]}, {theirs[name]}); "
-                f"only runs that differ in the {'encoder' if one_method else 'method'} can be compared"
-            )
+            advice = f"only runs that differ in the {'encoder' if one_method else 'method'} can be compared"
+            raise UserError(f"{first_folder} and {folder} differ in {name} ({mine[name]}, {theirs[name]}); {advice}")
         if first.records.keys() != other.records.keys():
             raise UserError(
                 f"{first_folder} and {folder} have different episodes ({len(first.records)}, {len(other.records)}); "

@@ -10,7 +10,7 @@ from common.errors import UserError, run
 from common.files import replacing
 from common.flags import flag, parse
 from evaluations.few_shot.data import TYPES, write_columns
-from evaluations.few_shot.hub import tagged_sentences
+from evaluations.few_shot.formats import tagged_sentences
 from evaluations.few_shot.recipe import PLACE
 
 EPISODES = "episode-data.zip"

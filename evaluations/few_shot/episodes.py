@@ -165,11 +165,10 @@ class Sampler:
         rare = next((kind for kind in types if numbers[kind] < 2 * self.shot), None)
         if rare is None and (found := self.search(rng, types, candidates)):
             return found
-        self.impossible[frozenset(types)] = (
-            f"in sentences without types but {', '.join(types)}, `{rare}` has {numbers[rare]} entities"
-            if rare is not None
-            else f"the entities of {', '.join(types)} are in too few sentences"
-        )
+        why = f"the entities of {', '.join(types)} are in too few sentences"
+        if rare is not None:
+            why = f"in sentences without types but {', '.join(types)}, `{rare}` has {numbers[rare]} entities"
+        self.impossible[frozenset(types)] = why
         return None
 
     def fits(self, index: int, total: Counter[str]) -> bool:

@@ -72,10 +72,8 @@ def prepare(directory: RunDirectory, recipe: Recipe, labels: list[str], log: Epi
     kind, split = METHODS[recipe.method], Split(recipe.data, recipe.type)
     source = kind.source_folder(recipe)
     if not (source / FINISHED).exists():
-        raise UserError(
-            f"{source} holds no finished source training; train first: python -m evaluations.few_shot.train, "
-            "or exec_container.sh"
-        )
+        commands = "python -m evaluations.few_shot.train, or exec_container.sh"
+        raise UserError(f"{source} holds no finished source training; train first: {commands}")
     inputs = identity(split, episodes=split.episodes(recipe.way, recipe.shot), labels=split.labels("test"))
     inputs |= kind.inputs(recipe, labels)
     trained = read_record(source)

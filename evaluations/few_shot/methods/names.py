@@ -55,9 +55,6 @@ class ReadsNames(Method):
     READS_LABEL_NAMES = True
     recipe: NamesRecipe
 
-    def names(self, labels: Iterable[str]) -> dict[str, list[str]]:
-        return names_of(labels, self.recipe.label_names)
-
     @classmethod
     def inputs(cls, recipe: NamesRecipe, labels: list[str]) -> dict[str, str]:
         """The hash of the labels' words, wherever they come from."""

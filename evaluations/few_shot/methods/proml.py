@@ -18,7 +18,7 @@ from evaluations.few_shot.data import Sentence, types_of
 from evaluations.few_shot.episodes import Sampler
 from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
 from evaluations.few_shot.methods.base import make_optimizer
-from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
+from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames, names_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class ProML(ReadsNames):
 
     def prompt(self, support: Sequence[Sentence], types: Sequence[str]) -> Prompted:
         """The support set in both prompts, the types in the order of the option prefix."""
-        names = self.names(types)
+        names = names_of(types, self.recipe.label_names)
         prompted = Prompted(option_prefix([names[kind] for kind in types]), [], [], [])
         for words, labels in support:
             kept = self.kept(words)

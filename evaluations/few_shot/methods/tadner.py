@@ -15,7 +15,7 @@ from encoders import Encoded
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.methods.base import FineTuning, make_optimizer
-from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames
+from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames, names_of
 from evaluations.few_shot.methods.spans import Span, as_labels, prototypes, runs, span_states
 from evaluations.few_shot.scores import entities
 
@@ -83,7 +83,7 @@ class TadNER(ReadsNames):
 
     def name_pieces(self, types: Sequence[str]) -> list[Encoded]:
         """The names of types, of which [CLS] is read."""
-        names = self.names(types)
+        names = names_of(types, self.recipe.label_names)
         return [Encoded(self.words.encode(names[kind]).ids, [0]) for kind in types]
 
     def span_loss(
