@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import write_atomically
 from common.flags import Count, CountOrZero, flag
+from common.text import unreadable
 from evaluations.few_shot.methods import METHODS
 from evaluations.few_shot.recipe import Recipe
 from evaluations.few_shot.scores import SCORINGS, total
@@ -90,16 +91,18 @@ class Run(NamedTuple):
 
 def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) -> Run:
     """Read a run's directory, leaving out its first `skip_episodes` episodes and those from number `episodes` on;
-    UserError if there is no run, or none of these episodes is finished."""
+    UserError if there is no run, its episodes are gone or damaged, or none of these is finished."""
     made = read_record(folder)
     if "recipe" in made:  # of a version before `runs.RunDirectory`
         training = {"arguments": made["training"]["recipe"], "inputs": made["training"]["data"]}
         made = {"arguments": made["recipe"], "inputs": made["data"] | {"training": training}}
-    stop = math.inf if episodes is None else episodes
-    records = EpisodeLog(folder / "episodes.jsonl").read()
-    records = {index: record for index, record in records.items() if skip_episodes <= index < stop}
+    log, stop = EpisodeLog(folder / "episodes.jsonl"), math.inf if episodes is None else episodes
+    try:
+        records = {index: record for index, record in log.read().items() if skip_episodes <= index < stop}
+    except (OSError, ValueError) as error:
+        raise unreadable(log.path, error) from None
     if not records:
-        raise UserError(f"{folder / 'episodes.jsonl'}: none of the episodes asked for is finished")
+        raise UserError(f"{log.path}: none of the episodes asked for is finished")
     return Run(made, records)
 
 

@@ -137,3 +137,12 @@ def test_compare_refuses_runs_that_differ_in_more_than_the_encoder(place):
         compare.main([f"{folder}/5-1", f"{folder}/other"])
     with pytest.raises(UserError, match=r"has no run.json"):
         compare.main([f"{folder}/5-1", f"{folder}/nothing"])
+
+
+def test_a_run_whose_episodes_are_gone_or_damaged_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"arguments": {}, "inputs": {}}')
+    with pytest.raises(UserError, match=r"episodes\.jsonl cannot be read: No such file"):
+        read_run(tmp_path)
+    (tmp_path / "episodes.jsonl").write_text("{\n")
+    with pytest.raises(UserError, match=r"episodes\.jsonl cannot be read: Expecting"):
+        read_run(tmp_path)
