@@ -245,7 +245,8 @@ def identity(split: Split, **paths: Path) -> dict[str, str | None]:
             if described["files"].get(str(path.relative_to(split.data)), {}).get("sha256") != record[name]:
                 manifest = split.data / MANIFEST
                 raise UserError(f"{path} is not the file that {manifest} describes; prepare the data again")
-    return record | {"version": described and described["version"]}
+    record["version"] = described["version"] if described else None
+    return record
 
 
 def sha256_of_episodes(path: Path) -> str:

@@ -100,7 +100,7 @@ def read_conll(path: Path) -> Examples:
     rows, notes, width = [(0, list[str]())], dict[str, list[str]](), 0
     for number, line in enumerate(lines, 1):
         columns, where = columns_of(line), f"{path}, line {number}"
-        like_others = len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
+        like_others = 0 < len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
         if columns and columns[0] == DOCSTART:
             notes.setdefault(f"{DOCSTART} lines left out", []).append(where)
             columns = []

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -118,7 +119,7 @@ def read_text(path: Path) -> list[str | list[str]]:
 def read_sentence(line: str, where: str) -> str | list[str]:
     """The text, or the words, of a line of JSON."""
     record = json_object(line, where)
-    sentence = record.get("text", record.get("tokens"))
+    sentence: Any = record.get("text", record.get("tokens"))
     words = sentence if isinstance(sentence, list) else [sentence]
     if not all(isinstance(word, str) for word in words):
         raise UserError(f"{where}: neither a `text` nor `tokens`, a list of strings")

@@ -151,6 +151,7 @@ BROKEN = {
     "Rome city\n": "line 1: from `city` on, no word has the label `O`",
     "a O\n": "holds no labelled entity",
     "": "holds no labelled entity",
+    "# a comment\n\n": "holds no labelled entity",
     '{"text": "a", "spans": []}\n{"text": "b"}\n': "line 2: no `text` with a list",
     '{"text": "a", "spans": []}\nb': "line 2: not a JSON object",
     '{"text": "a", "spans": [[0, "1", "x"]]}': "line 1: a span must be",
