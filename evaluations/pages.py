@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from common.errors import UserError
 
-PLACE = Path(__file__).parent
-TEMPLATES = [PLACE / folder / "templates" for folder in ("latent_types", "few_shot")]
+TEMPLATES = [Path(__file__).parent / folder / "templates" for folder in ("latent_types", "few_shot")]
 LARGEST_PAGE = 5_000_000  # bytes; what mail servers let through
 EXAMPLES = (300, 100, 30, 10)  # example sentences: the first number with which the page is small enough
 
@@ -19,34 +18,24 @@ EXAMPLES = (300, 100, 30, 10)  # example sentences: the first number with which 
 HUES = ["0 114 178", "230 159 0", "0 158 115", "204 121 167", "86 180 233", "213 94 0", "240 228 66"]
 
 
-def hue(type_id: int) -> str:
-    """The colour of a type as the red, green and blue of CSS."""
-    return HUES[(type_id - 1) % len(HUES)]
-
-
-def environment() -> Environment:
-    """jinja2 with every value escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["hue"] = hue
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}%"
-    return environment
-
-
 def render(template: str, examples: list, numbers: Sequence[int] = EXAMPLES, **content: object) -> str:
-    """Fill in a page with as many of the examples, of these numbers, as `LARGEST_PAGE` has room for.
+    """Fill in a page, every value escaped, with as many of the examples, of these numbers, as `LARGEST_PAGE` has room
+    for.
 
     Only the page's own script may run, whatever the corpus holds: the page's security policy names its hash.
 
     Raises:
         UserError: the page is too large even so.
     """
-    pages = environment()
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.globals["hue"] = lambda type_id: HUES[(type_id - 1) % len(HUES)]  # red, green and blue, as CSS has them
+    pages.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     script = (TEMPLATES[0] / "page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     for number in numbers:

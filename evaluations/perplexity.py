@@ -68,15 +68,13 @@ def read_sentences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Datase
         corpus, _ = load_corpus(str(recipe.data), tokenizer, recipe.max_length)
     else:
         record = read_record(recipe.held_out_by)
+        made = {"long_lines": "cut"} | record["arguments"]  # older runs had no choice
         try:
-            data, max_length, text_column, fraction, seed = (
-                record["arguments"][name]
-                for name in ("data", "max_length", "text_column", "validation_fraction", "seed")
-            )
+            data, *how = (made[name] for name in ("data", "max_length", "text_column", "long_lines"))
+            fraction, seed = made["validation_fraction"], made["seed"]
         except KeyError as error:
             raise UserError(f"{recipe.held_out_by} is no run of pretrain.py: it has no {error}") from None
-        long_lines = record["arguments"].get("long_lines", "cut")  # older runs had no choice
-        corpus, summary = load_corpus(data, tokenizer, max_length, text_column, long_lines)
+        corpus, summary = load_corpus(data, tokenizer, *how)
         before = record["inputs"].get("corpus") or record.get("corpus_sha256")  # the latter in older runs
         if summary.identity != before:
             raise UserError(f"{data} is not the corpus of {recipe.held_out_by} any more")
