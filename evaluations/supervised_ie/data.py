@@ -59,20 +59,12 @@ class Sentence:
 
 
 def parse(record: object) -> Sentence:
-    """One JSON object as a sentence; only `tokens` must be there.
-
-    Raises:
-        ValueError: what is wrong with it: a missing or mistyped field, a span that is empty or leaves the
-            sentence, an entity id that is used twice or unknown, a relation without Arg-1 and Arg-2.
-    """
+    """One JSON object as a sentence; only `tokens` must be there. What is wrong with it is a `ValueError`."""
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     tokens = record.get("tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) and t.strip() for t in tokens):
         raise ValueError("`tokens` is not a non-empty list of words")
-    sent_id = str(record.get("sent_id") or "")
-    doc_id = str(record.get("doc_id") or sent_id)
-    "".join([*tokens, doc_id, sent_id]).encode()  # half a surrogate pair, which JSON can spell, is a ValueError too
 
     def span(of: dict, name: str) -> Span:
         start, end = of["start"], of["end"]
@@ -83,15 +75,15 @@ def parse(record: object) -> Sentence:
     def label(of: dict, key: str) -> str:
         if not isinstance(of[key], str) or not of[key]:
             raise ValueError(f"`{key}` is {of[key]!r}, not a name")
-        of[key].encode()  # see above
         return of[key]
 
-    def entity_position(entity_id: str, user: str) -> int:
-        if entity_id not in position:
-            raise ValueError(f"{user} names the unknown entity id {entity_id!r}")
-        return position[entity_id]
+    def entity_position(argument: dict, user: str) -> int:
+        if argument["entity_id"] not in position:
+            raise ValueError(f"{user} names the unknown entity id {argument['entity_id']!r}")
+        return position[argument["entity_id"]]
 
-    sentence = Sentence(doc_id, sent_id, tokens)
+    sent_id = str(record.get("sent_id") or "")
+    sentence = Sentence(str(record.get("doc_id") or sent_id), sent_id, tokens)
     position: dict[str, int] = {}
     try:
         for entity in record.get("entity_mentions", []):
@@ -102,75 +94,77 @@ def parse(record: object) -> Sentence:
             mention_type = label(entity, "mention_type") if "mention_type" in entity else NO_MENTION_TYPE
             sentence.entities.append(Entity(*bounds, label(entity, "entity_type"), mention_type))
         for relation in record.get("relation_mentions", []):
-            arguments = {a["role"]: entity_position(a["entity_id"], "a relation") for a in relation["arguments"]}
-            if len(relation["arguments"]) != 2 or set(arguments) != {"Arg-1", "Arg-2"}:
+            ends = {a["role"]: entity_position(a, "a relation") for a in relation["arguments"]}
+            if len(relation["arguments"]) != 2 or ends.keys() != {"Arg-1", "Arg-2"}:
                 raise ValueError("a relation needs exactly the arguments Arg-1 and Arg-2")
-            if arguments["Arg-1"] == arguments["Arg-2"]:
+            if ends["Arg-1"] == ends["Arg-2"]:
                 raise ValueError("a relation of an entity with itself")
-            head, tail = arguments["Arg-1"], arguments["Arg-2"]
-            sentence.relations.append(Relation(label(relation, "relation_type"), head, tail))
+            sentence.relations.append(Relation(label(relation, "relation_type"), ends["Arg-1"], ends["Arg-2"]))
         for event in record.get("event_mentions", []):
             kind = label(event, "event_type")
             bounds = span(event["trigger"], f"the trigger of a {kind} event")
-            arguments = [(entity_position(a["entity_id"], "an event"), label(a, "role")) for a in event["arguments"]]
-            sentence.events.append(Event(*bounds, kind, tuple(arguments)))
+            arguments = tuple((entity_position(a, "an event"), label(a, "role")) for a in event["arguments"])
+            sentence.events.append(Event(*bounds, kind, arguments))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a mention with a missing or mistyped field: {error}") from None
+    to_json(sentence).encode()  # half a surrogate pair, which JSON can spell, is a ValueError too
     return sentence
 
 
 def to_record(sentence: Sentence) -> dict:
     """The inverse of `parse`, with ids made from the sentence's."""
+    name = sentence.sent_id
 
-    def text(start: int, end: int) -> str:
-        return " ".join(sentence.tokens[start:end])
+    def text(of: Entity | Event) -> str:
+        return " ".join(sentence.tokens[of.start : of.end])
 
-    def mention(position: int) -> dict:
-        entity = sentence.entities[position]
-        return {"entity_id": f"{sentence.sent_id}-E{position}", "text": text(entity.start, entity.end)}
+    def argument(position: int, role: str) -> dict:
+        return {"entity_id": f"{name}-E{position}", "text": text(sentence.entities[position]), "role": role}
 
-    entities = [
-        {
-            "id": f"{sentence.sent_id}-E{i}",
-            "start": e.start,
-            "end": e.end,
-            "entity_type": e.type,
-            "mention_type": e.mention_type,
-            "text": text(e.start, e.end),
-        }
-        for i, e in enumerate(sentence.entities)
-    ]
-    relations = [
-        {
-            "id": f"{sentence.sent_id}-R{i}",
-            "relation_type": r.type,
-            "arguments": [{**mention(r.head), "role": "Arg-1"}, {**mention(r.tail), "role": "Arg-2"}],
-        }
-        for i, r in enumerate(sentence.relations)
-    ]
-    events = [
-        {
-            "id": f"{sentence.sent_id}-EV{i}",
-            "event_type": e.type,
-            "trigger": {"start": e.start, "end": e.end, "text": text(e.start, e.end)},
-            "arguments": [{**mention(entity), "role": role} for entity, role in e.arguments],
-        }
-        for i, e in enumerate(sentence.events)
-    ]
     return {
         "doc_id": sentence.doc_id,
-        "sent_id": sentence.sent_id,
+        "sent_id": name,
         "tokens": list(sentence.tokens),
         "sentence": " ".join(sentence.tokens),
-        "entity_mentions": entities,
-        "relation_mentions": relations,
-        "event_mentions": events,
+        "entity_mentions": [
+            {
+                "id": f"{name}-E{i}",
+                "start": e.start,
+                "end": e.end,
+                "entity_type": e.type,
+                "mention_type": e.mention_type,
+                "text": text(e),
+            }
+            for i, e in enumerate(sentence.entities)
+        ],
+        "relation_mentions": [
+            {
+                "id": f"{name}-R{i}",
+                "relation_type": r.type,
+                "arguments": [argument(r.head, "Arg-1"), argument(r.tail, "Arg-2")],
+            }
+            for i, r in enumerate(sentence.relations)
+        ],
+        "event_mentions": [
+            {
+                "id": f"{name}-EV{i}",
+                "event_type": e.type,
+                "trigger": {"start": e.start, "end": e.end, "text": text(e)},
+                "arguments": [argument(*of_event) for of_event in e.arguments],
+            }
+            for i, e in enumerate(sentence.events)
+        ],
     }
+
+
+def to_json(sentence: Sentence) -> str:
+    """A line of OneIE's format."""
+    return json.dumps(to_record(sentence), ensure_ascii=False)
 
 
 def write_sentences(path: str | Path, sentences: Iterable[Sentence]) -> None:
     """Write sentences in OneIE's JSON-lines format, the whole file or nothing."""
-    write_atomically(path, "".join(json.dumps(to_record(s), ensure_ascii=False) + "\n" for s in sentences))
+    write_atomically(path, "".join(to_json(sentence) + "\n" for sentence in sentences))
 
 
 def without_overlap(spans: Iterable[Span]) -> list[Span]:
@@ -183,48 +177,46 @@ def without_overlap(spans: Iterable[Span]) -> list[Span]:
 
 
 def read_sentences(path: str | Path) -> list[Sentence]:
-    """All sentences of a file in OneIE's JSON-lines format.
+    """All sentences of a file in OneIE's JSON-lines format; nothing is dropped.
 
-    Overlapping spans, an entity with two roles in one event and two relations between the same entities are
-    legal, but beyond what this model can predict: they are kept, count against the scores, and a note on
-    stderr says how many there are and where.
+    What is legal, but beyond what this model can predict, counts against the scores; a note on stderr says how much
+    there is and where.
 
     Raises:
-        UserError: the file cannot be read, is empty, or has bad lines: how many, and the first ones by
-            line and reason. Nothing is dropped.
+        UserError: the file cannot be read, is empty, or has bad lines: how many, and the first ones by line and reason.
     """
     sentences, problems, beyond = [], [], []
     for number, line in enumerate(read_lines(path, RECORD_ENDS, LONGEST_RECORD), start=1):
         try:
             sentence = parse(json.loads(line))
-        except json.JSONDecodeError as error:
-            problems.append(f"line {number}: not JSON: {error.msg} at column {error.colno}")
-            continue
         except (ValueError, RecursionError) as error:  # the latter of a thousand brackets
+            if isinstance(error, json.JSONDecodeError):
+                error = f"not JSON: {error.msg} at column {error.colno}"
             problems.append(f"line {number}: {error}")
             continue
         sentence.sent_id = sentence.sent_id or f"{Path(path).stem}-{number}"
         sentence.doc_id = sentence.doc_id or sentence.sent_id
         sentences.append(sentence)
-        for mentions in (sentence.entities, sentence.events):
-            excess = len(mentions) - len(without_overlap((m.start, m.end) for m in mentions))
-            beyond += [f"line {number} (overlapping spans)"] * excess
-        for event in sentence.events:
-            excess = len(event.arguments) - len({entity for entity, _ in event.arguments})
-            beyond += [f"line {number} (an argument with two roles)"] * excess
-        excess = len(sentence.relations) - len({frozenset((r.head, r.tail)) for r in sentence.relations})
-        beyond += [f"line {number} (two relations between two entities)"] * excess
+        groups = (sentence.entities, sentence.events)
+        excess = {
+            "overlapping spans": sum(len(g) - len(without_overlap((m.start, m.end) for m in g)) for g in groups),
+            "an argument with two roles": sum(len(e.arguments) - len(dict(e.arguments)) for e in sentence.events),
+            "two relations between two entities": len(sentence.relations)
+            - len({frozenset((r.head, r.tail)) for r in sentence.relations}),
+        }
+        beyond += [f"line {number} ({what})" for what, times in excess.items() for _ in range(times)]
     if problems:
-        raise UserError(f"{path}: {len(problems)} bad lines: {_first(problems, '; ')}")
+        raise UserError(f"{path}: {len(problems)} bad lines: {first_of(problems, '; ')}")
     if not sentences:
         raise UserError(f"{path} holds no sentence")
     if beyond:
         note = f"{len(beyond)} mentions that this model cannot predict, kept and scored"
-        print(f"note: {path}: {note}: {_first(beyond, ', ')}", file=sys.stderr)
+        print(f"note: {path}: {note}: {first_of(beyond, ', ')}", file=sys.stderr)
     return sentences
 
 
-def _first(items: list[str], separator: str) -> str:
+def first_of(items: list[str], separator: str) -> str:
+    """The first few of many, and how many more there are."""
     more = len(items) - NAMED_AT_MOST
     return separator.join(items[:NAMED_AT_MOST]) + (f"{separator}and {more} more" if more > 0 else "")
 

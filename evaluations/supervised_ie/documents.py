@@ -3,20 +3,21 @@
 import re
 import xml.etree.ElementTree as ET
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
 from nltk.tokenize import NLTKWordTokenizer, WordPunctTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
 from data.sentences import UNSPACED
-from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
+from evaluations.supervised_ie.data import NO_MENTION_TYPE, Entity, Event, Relation, Sentence
 
-TAG = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][\w.:-]*)[^<>]*?(?P<empty>/?)>|<[?!][^<>]*>")
+TAG = re.compile(r"(?P<tag><(?P<end>/?)(?P<name>[A-Za-z][\w.:-]*)[^<>]*?(?P<empty>/?)>|<[?!][^<>]*>)")
 PIECE = re.compile(TAG.pattern + r"|&(?:#\d+|#x[0-9A-Fa-f]+|\w+);|[\s\S]")  # a tag, an escape, or one character
 INLINE = {"a", "img"}  # tags that do not end a paragraph
 # Not the document's own running text: headers, and posts quoted in a forum, which are not annotated again.
@@ -37,7 +38,7 @@ class Mention:
     end: int
     type: str
     text: str
-    mention_type: str = ""
+    mention_type: str = NO_MENTION_TYPE
 
     def __post_init__(self):
         if not self.type.strip():
@@ -53,16 +54,11 @@ class Paragraph:
     ends: list[int] = field(default_factory=list)
 
 
-@dataclass
-class Report:
+class Report(dict[str, dict[str, Any]]):
     """How many annotations were changed or left out, by reason, and the first of each."""
 
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    first: dict[str, str] = field(default_factory=dict)
-
     def add(self, reason: str, where: str | Path, what: str) -> None:
-        self.counts[reason] += 1
-        self.first.setdefault(reason, f"{where}: {what}")
+        self.setdefault(reason, {"count": 0, "first": f"{where}: {what}"})["count"] += 1
 
 
 @dataclass
@@ -79,43 +75,32 @@ class Document:
     events: list[tuple[Mention, list[tuple[str, str]]]] = field(default_factory=list)  # trigger, (mention id, role)
 
     def add_entity(self, mention: Mention) -> None:
-        """Add the mention of an entity.
-
-        Raises:
-            ValueError: another one has its id.
-        """
+        """Add the mention of an entity; a `ValueError` if another one has its id."""
         if mention.id in self.entities:
             raise ValueError(f"two mentions have the id {mention.id}")
         self.entities[mention.id] = mention
 
 
 def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
-    """The counted characters of a file, and its running text in paragraphs, cut at tags and blank lines.
-
-    Args:
-        tags_count: whether offsets count the characters of tags (Rich ERE) or skip them (ACE). Both count
-            the characters of escapes such as `&amp;`.
-    """
+    """The characters of a file that offsets count, which are those of escapes such as `&amp;` and, in Rich ERE but not
+    in ACE, of tags; and its running text in paragraphs, cut at tags and blank lines."""
     tags = [(tag["name"].lower(), bool(tag["end"])) for tag in TAG.finditer(raw) if tag["name"] and not tag["empty"]]
     closed = {name for name in LEFT_OUT if tags.count((name, False)) == tags.count((name, True))}
     runs, position, left_out = [Paragraph()], 0, 0
     for piece in PIECE.finditer(raw):
-        tag = piece["name"] is not None or piece[0][:2] in ("<?", "<!")
-        if tag:
+        if piece["tag"]:
             name = (piece["name"] or "").lower()
             if name in closed and not piece["empty"]:
                 left_out += -1 if piece["end"] else 1
             if name not in INLINE:
                 runs.append(Paragraph())
         elif not left_out:
-            text, length = unescape(piece[0]), len(piece[0])
-            for i, character in enumerate(text):
-                # the characters of an escape are one in the file; "&D;" is no escape
-                start, end = (i, i + 1) if text == piece[0] else (0, length)
-                runs[-1].text += character
-                runs[-1].starts.append(position + start)
-                runs[-1].ends.append(position + end)
-        if not tag or tags_count:
+            text, after = unescape(piece[0]), position + len(piece[0])
+            escaped = text != piece[0]  # its characters are one in the file; "&D;" is no escape
+            runs[-1].text += text
+            runs[-1].starts += [position] * len(text) if escaped else range(position, after)
+            runs[-1].ends += [after] * len(text) if escaped else range(position + 1, after + 1)
+        if tags_count or not piece["tag"]:
             position += len(piece[0])
     paragraphs = []
     for run in runs:
@@ -127,11 +112,7 @@ def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
 
 
 def part(element: ET.Element, path: str) -> ET.Element:
-    """What a format demands below an element.
-
-    Raises:
-        LookupError: it is not there.
-    """
+    """What a format demands below an element; a `LookupError` if it is not there."""
     found = element.find(path)
     if found is None:
         raise LookupError(f"<{element.tag}> without <{path}>")
@@ -139,10 +120,7 @@ def part(element: ET.Element, path: str) -> ET.Element:
 
 
 def word_spans(text: str) -> Iterator[tuple[int, int]]:
-    """The words of a sentence as the Penn Treebank splits them, and at hyphens and slashes.
-
-    Where a script has no spaces between words, as Chinese, Japanese and Thai, each letter is a word.
-    """
+    """The words of a sentence as the Penn Treebank splits them, cut further by `WORD_PARTS`."""
     try:
         spans = list(NLTKWordTokenizer().span_tokenize(text))
     except ValueError:  # it loses its place among mixed kinds of quotes
@@ -166,54 +144,47 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
                 sentence.tokens.append(text[a:b])
             sentences.append(sentence)
 
-    starts, ends = [word[0] for word in words], [word[1] for word in words]
-
     def align(mention: Mention, kind: str) -> tuple[int, int, int] | None:
-        """(sentence, first word, one past the last), or None and a line in the report."""
-        if not 0 <= mention.start < mention.end <= len(document.counted):
-            where = f"[{mention.start}, {mention.end}) of {len(document.counted)} characters"
-            report.add(f"{kind} whose offsets leave the document", document.path, f"{mention.text!r}, {where}")
+        """(sentence, first word, one past the last), or None; what is not as it should be goes to the report."""
+        start, end, size, what = mention.start, mention.end, len(document.counted), repr(mention.text)
+        covered = words[bisect_right(words, start, key=itemgetter(1)) : bisect_left(words, end, key=itemgetter(0))]
+        within = {sentence for _, _, sentence, _ in covered}
+        problem = None
+        if not 0 <= start < end <= size:
+            problem, what = "whose offsets leave the document", f"{what}, [{start}, {end}) of {size} characters"
+        elif unescape(document.counted[start:end]).split() != unescape(mention.text).split():
+            problem = "whose text is not at its offsets"
+        elif len(within) != 1:
+            problem = "across sentences" if within else "outside the running text"
+        elif (covered[0][0], covered[-1][1]) != (start, end):
+            report.add(f"{kind} widened to whole words", document.path, what)
+        if problem:
+            report.add(f"{kind} {problem}", document.path, what)
             return None
-        text = document.counted[mention.start : mention.end]
-        if not (_same(text, mention.text) or _same(unescape(text), unescape(mention.text))):
-            report.add(f"{kind} whose text is not at its offsets", document.path, repr(mention.text))
-            return None
-        covered = words[bisect_right(ends, mention.start) : bisect_left(starts, mention.end)]
-        if not covered or len({sentence for _, _, sentence, _ in covered}) > 1:
-            where = "across sentences" if covered else "outside the running text"
-            report.add(f"{kind} {where}", document.path, repr(mention.text))
-            return None
-        if (covered[0][0], covered[-1][1]) != (mention.start, mention.end):
-            report.add(f"{kind} widened to whole words", document.path, repr(mention.text))
         return covered[0][2], covered[0][3], covered[-1][3] + 1
 
     home: dict[str, tuple[int, int]] = {}  # mention id -> sentence, position in its entities
     for mention in document.entities.values():
-        place = align(mention, "entity")
-        if place:
+        if place := align(mention, "entity"):
             entities = sentences[place[0]].entities
             home[mention.id] = (place[0], len(entities))
-            entities.append(Entity(*place[1:], mention.type, *([mention.mention_type] if mention.mention_type else [])))
+            entities.append(Entity(*place[1:], mention.type, mention.mention_type))
 
     def lost(mention_id: str) -> str:
         """Why a relation or an event does not get this argument; empty where it does."""
-        if mention_id in home:
-            return ""
-        if mention_id in document.entities:
-            return "was not aligned"
-        return "is no entity" if mention_id in document.no_entities else "has an unknown id"
+        ids = {"": home, "was not aligned": document.entities, "is no entity": document.no_entities}
+        return next((why for why, known in ids.items() if mention_id in known), "has an unknown id")
 
     for kind, head, tail in document.relations:
         if why := lost(head) or lost(tail):
             report.add(f"relation whose argument {why}", document.path, f"{kind} of {head} and {tail}")
-        elif home[head][0] != home[tail][0] or head == tail:
+        elif head == tail or home[head][0] != home[tail][0]:
             reason = "of an entity with itself" if head == tail else "across sentences"
             report.add(f"relation {reason}", document.path, kind)
         else:
             sentences[home[head][0]].relations.append(Relation(kind, home[head][1], home[tail][1]))
     for trigger, arguments in document.events:
-        place = align(trigger, "trigger")
-        if not place:
+        if not (place := align(trigger, "trigger")):
             continue
         kept = []
         for mention_id, role in arguments:
@@ -226,7 +197,3 @@ def to_sentences(document: Document, splitter: PunktSentenceTokenizer, report: R
                 kept.append((home[mention_id][1], role))
         sentences[place[0]].events.append(Event(*place[1:], trigger.type, tuple(kept)))
     return sentences
-
-
-def _same(a: str, b: str) -> bool:
-    return " ".join(a.split()) == " ".join(b.split())

@@ -1,6 +1,5 @@
 """Extract entities, relations and events from text or JSON lines with a trained model."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from common.text import read_lines
 from encoders import by_length, max_positions
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import collate, make_examples
-from evaluations.supervised_ie.data import Sentence, read_sentences, to_record, write_sentences
+from evaluations.supervised_ie.data import Sentence, read_sentences, to_json, write_sentences
 from evaluations.supervised_ie.documents import word_spans
 from evaluations.supervised_ie.scores import OVERALL
 
@@ -33,10 +32,7 @@ class Recipe:
 
 
 def extract(
-    model: checkpoint.Model,
-    tokenizer: PreTrainedTokenizerBase,
-    sentences: list[Sentence],
-    positions: int = POSITIONS,
+    model: checkpoint.Model, tokenizer: PreTrainedTokenizerBase, sentences: list[Sentence], positions: int = POSITIONS
 ) -> list[Sentence]:
     """The sentences with what the model predicts in place of any annotation, in the given order."""
     model.eval()
@@ -52,11 +48,7 @@ def extract(
 
 
 def read_text(path: str) -> list[Sentence]:
-    """One sentence a line, split into words as `prepare` does; blank lines are left out.
-
-    Raises:
-        UserError: the file cannot be read or holds no text.
-    """
+    """One sentence a line, split into words as `prepare` does, without blank lines; a `UserError` if none is left."""
     sentences = [
         Sentence(doc_id=path, sent_id=f"{path}:{number}", tokens=[line[a:b] for a, b in word_spans(line)])
         for number, line in enumerate(read_lines(path), start=1)
@@ -75,15 +67,13 @@ def main(argv: list[str]) -> None:
     as_json = recipe.input.removesuffix(".gz").endswith((".jsonl", ".json"))
     sentences = read_sentences(recipe.input) if as_json else read_text(recipe.input)
     directory = checkpoint.run_directory(recipe.name)
-    epoch, _ = checkpoint.read_best(directory)[OVERALL]
-    model, tokenizer = checkpoint.load_model(directory, epoch)
+    model, tokenizer = checkpoint.load_model(directory, checkpoint.read_best(directory)[OVERALL][0])
     predicted = extract(model.to(device), tokenizer, sentences, recipe.positions)
     if output:
         write_sentences(output, predicted)
         print(f"{len(predicted)} sentences in {output}", file=sys.stderr)
     else:
-        for sentence in predicted:
-            print(json.dumps(to_record(sentence), ensure_ascii=False))
+        print(*map(to_json, predicted), sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,12 +23,11 @@ from common.flags import argument, flag, parse
 from common.text import RECORD_ENDS, read_lines
 from data.sentences import learn_punkt
 from evaluations.supervised_ie import prepare_ace, prepare_dygiepp, prepare_ere
-from evaluations.supervised_ie.data import LONGEST_RECORD, Sentence, split_path, to_record, write_sentences
+from evaluations.supervised_ie.data import LONGEST_RECORD, Sentence, first_of, split_path, to_record, write_sentences
 from evaluations.supervised_ie.data import parse as parse_sentence
 from evaluations.supervised_ie.documents import Document, Report, to_sentences
 
 SPLITS = ("train", "dev", "test")
-NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,30 +42,26 @@ class Recipe:
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
-    for directory in recipe.input:
-        if not Path(directory).is_dir():
-            raise UserError(f"no directory {directory}")
+    if missing := [directory for directory in recipe.input if not Path(directory).is_dir()]:
+        raise UserError(f"no directory {missing[0]}")
     output = Path(recipe.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file; --output names a directory")
     report = Report()
-    prepare = prepare_dygiepp_splits if recipe.corpus == "dygiepp" else prepare_xml_splits
-    prepared = prepare(recipe, report)
+    prepared = (prepare_dygiepp_splits if recipe.corpus == "dygiepp" else prepare_xml_splits)(recipe, report)
     if empty := [split for split, sentences in prepared.items() if not sentences]:
         raise UserError(f"the documents of {', '.join(empty)} hold no sentence")
     output.mkdir(parents=True, exist_ok=True)
     for split, sentences in prepared.items():
         write_sentences(split_path(output, split), sentences)
-        documents = len({s.doc_id for s in sentences})
-        entities, relations, events = (
-            sum(len(getattr(s, n)) for s in sentences) for n in ("entities", "relations", "events")
-        )
-        arguments = sum(len(e.arguments) for s in sentences for e in s.events)
+        events = [event for s in sentences for event in s.events]
         print(
-            f"{split}: {documents} documents, {len(sentences)} sentences, {entities} entities, "
-            f"{relations} relations, {events} events, {arguments} arguments"
+            f"{split}: {len({s.doc_id for s in sentences})} documents, {len(sentences)} sentences, "
+            f"{sum(len(s.entities) for s in sentences)} entities, "
+            f"{sum(len(s.relations) for s in sentences)} relations, "
+            f"{len(events)} events, {sum(len(e.arguments) for e in events)} arguments"
         )
-    lines = {reason: {"count": n, "first": report.first[reason]} for reason, n in sorted(report.counts.items())}
+    lines = dict(sorted(report.items()))
     write_atomically(output / "alignment.json", json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
     for reason, line in lines.items():
         print(f"{line['count']:6} x {reason}; the first: {line['first']}", file=sys.stderr)
@@ -81,31 +76,28 @@ def prepare_xml_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentenc
     lists = {split: getattr(recipe, split) for split in SPLITS if getattr(recipe, split)}
     if not lists:
         raise UserError("name the documents of each split: --train LIST --dev LIST --test LIST")
-    paths = annotation_files(recipe.input, prepare_ace.SUFFIX if recipe.corpus == "ace" else prepare_ere.SUFFIX)
+    corpus = prepare_ace if recipe.corpus == "ace" else prepare_ere
+    files: dict[str, list[Path]] = defaultdict(list)
+    for directory in recipe.input:
+        for path in sorted(Path(directory).rglob("*")):
+            files[path.name].append(path)
+    paths = annotation_files(files, corpus.SUFFIX)
     split_of: dict[str, str] = {}
     for split, path in lists.items():
         for number, line in enumerate(read_lines(path), start=1):
-            name = line.strip()
+            if not (name := line.strip()):
+                continue
             if name in split_of:
                 raise UserError(f"{path}, line {number}: the document {name} is listed already, in {split_of[name]}")
-            if name and name not in paths:
+            if name not in paths:
                 raise UserError(f"{path}, line {number}: no document {name} in {', '.join(recipe.input)}")
-            if name:
-                split_of[name] = split
+            split_of[name] = split
     for name in sorted(paths.keys() - split_of.keys()):
         report.add("document in no list", name, str(paths[name]))
-    if recipe.corpus == "ace":
-        read_document, source_of = prepare_ace.read_document, prepare_ace.source_of
-    else:
-        files: dict[str, list[Path]] = defaultdict(list)
-        for directory in recipe.input:
-            for path in sorted(Path(directory).rglob("*")):
-                files[path.name].append(path)
-        read_document, source_of = prepare_ere.read_document, partial(prepare_ere.source_of, files=files)
     documents, problems = [], []
     for name in tqdm(split_of, desc="read", leave=False, disable=None):
         try:
-            documents.append(read_pair(paths[name], source_of(paths[name]), read_document))
+            documents.append(read_pair(paths[name], corpus.source_of(paths[name], files), corpus.read_document))
         except UserError as error:
             problems.append(str(error))
     fail_on(problems, "files")
@@ -116,26 +108,23 @@ def prepare_xml_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentenc
     return prepared
 
 
-def annotation_files(directories: list[str], suffix: str) -> dict[str, Path]:
+def annotation_files(files: dict[str, list[Path]], suffix: str) -> dict[str, Path]:
     """All annotation files by document; of ACE's several versions of a document the adjudicated `timex2norm`.
 
     Raises:
         UserError: a document is there twice.
     """
-    found: dict[str, list[Path]] = defaultdict(list)
-    for directory in directories:
-        for path in sorted(Path(directory).rglob(f"*{suffix}")):
-            found[path.name.removesuffix(suffix)].append(path)
     chosen = {}
-    for name, paths in found.items():
-        final = [path for path in paths if path.parent.name == "timex2norm"] or paths
-        if len(final) > 1:
-            raise UserError(f"the document {name} is there twice: {final[0]} and {final[1]}")
-        chosen[name] = final[0]
+    for file, paths in files.items():
+        if file.endswith(suffix):
+            name, final = file.removesuffix(suffix), [p for p in paths if p.parent.name == "timex2norm"] or paths
+            if len(final) > 1:
+                raise UserError(f"the document {name} is there twice: {final[0]} and {final[1]}")
+            chosen[name] = final[0]
     return chosen
 
 
-def read_pair(path: Path, source: Path, read_document) -> Document:
+def read_pair(path: Path, source: Path, read_document: Callable[[Path, str, ET.Element], Document]) -> Document:
     """A document from its annotation file and its text.
 
     Raises:
@@ -159,10 +148,10 @@ def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sen
     Raises:
         UserError: there is no such file, or lines of it are broken.
     """
-    paths = [Path(directory) / f"{split}.json" for directory in recipe.input for split in SPLITS]
     prepared: dict[str, list[Sentence]] = {}
     problems = []
-    for path in (path for path in paths if path.is_file()):
+    paths = [Path(directory) / f"{split}.json" for directory in recipe.input for split in SPLITS]
+    for path in filter(Path.is_file, paths):
         sentences = prepared.setdefault(path.stem, [])
         for number, line in enumerate(read_lines(path, RECORD_ENDS, LONGEST_RECORD), start=1):
             try:
@@ -181,7 +170,7 @@ def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sen
 def fail_on(problems: list[str], what: str) -> None:
     """Raise one UserError for all problems, with their number and the first of them."""
     if problems:
-        raise UserError(f"{len(problems)} broken {what}: {'; '.join(problems[:NAMED_AT_MOST])}")
+        raise UserError(f"{len(problems)} broken {what}: {first_of(problems, '; ')}")
 
 
 if __name__ == "__main__":

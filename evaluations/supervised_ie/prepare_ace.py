@@ -8,22 +8,19 @@ experiments; arguments that are times or values and no entities are left out and
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from evaluations.supervised_ie.data import NO_MENTION_TYPE
 from evaluations.supervised_ie.documents import Document, Mention, part, read_source
 
 SUFFIX = ".apf.xml"
 
 
-def source_of(path: Path) -> Path:
-    """The text that an annotation file belongs to."""
+def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
+    """The text that an annotation file belongs to: the one beside it."""
     return path.with_name(path.name.removesuffix(SUFFIX) + ".sgm")
 
 
 def read_document(path: Path, raw: str, root: ET.Element) -> Document:
-    """One annotated document.
-
-    Args:
-        raw: the content of the .sgm file.
-        root: of the parsed .apf.xml.
+    """One document, of the content of its .sgm file and the root of its .apf.xml.
 
     Raises:
         ValueError, LookupError: a part that the format demands is missing or wrong.
@@ -31,8 +28,9 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=False))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
-            head = part(mention, "head/charseq")
-            document.add_entity(_mention(mention.attrib["ID"], head, entity.attrib["TYPE"], mention.get("TYPE", "")))
+            document.add_entity(
+                _mention(mention, "head/charseq", entity.attrib["TYPE"], mention.get("TYPE") or NO_MENTION_TYPE)
+            )
     document.no_entities |= {m.attrib["ID"] for name in ("timex2_mention", "value_mention") for m in root.iter(name)}
     for relation in root.iter("relation"):
         for mention in relation.iter("relation_mention"):
@@ -41,12 +39,12 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     for event in root.iter("event"):
         kind = f"{event.attrib['TYPE']}:{event.attrib['SUBTYPE']}"
         for mention in event.iter("event_mention"):
-            trigger = _mention(mention.attrib["ID"], part(mention, "anchor/charseq"), kind)
             arguments = [(a.attrib["REFID"], a.attrib["ROLE"]) for a in mention.iter("event_mention_argument")]
-            document.events.append((trigger, arguments))
+            document.events.append((_mention(mention, "anchor/charseq", kind), arguments))
     return document
 
 
-def _mention(mention_id: str, sequence: ET.Element, kind: str, mention_type: str = "") -> Mention:
-    start, end = int(sequence.attrib["START"]), int(sequence.attrib["END"]) + 1
-    return Mention(mention_id, start, end, kind, sequence.text or "", mention_type)
+def _mention(element: ET.Element, place: str, kind: str, mention_type: str = NO_MENTION_TYPE) -> Mention:
+    words = part(element, place)
+    start, end = int(words.attrib["START"]), int(words.attrib["END"]) + 1
+    return Mention(element.attrib["ID"], start, end, kind, words.text or "", mention_type)

@@ -11,13 +11,11 @@ from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence
 from evaluations.supervised_ie.documents import Report
 
 Place = tuple[int, int, int]  # sentence, first word and one past the last in it
+ACROSS = -1  # the sentence of what reaches from one into another
 
 
 def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
-    """One document's sentences. `Life.Die` becomes `Life:Die`.
-
-    Args:
-        where: file and line, for the report.
+    """One document's sentences; `where` is its file and line, for the report. `Life.Die` becomes `Life:Die`.
 
     Raises:
         ValueError, KeyError, TypeError: the record is not of the format; the message says what is wrong.
@@ -29,13 +27,12 @@ def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
     begins = [0, *accumulate(map(len, texts))]  # the first word of each sentence, and one past the last of all
     kept = [0, *accumulate(bool(word.strip()) for word in words)]  # words in front of each that stay
 
-    def place(start: int, end: int) -> Place | None:
-        """Where a span lies; None if it reaches into another sentence."""
+    def place(start: int, end: int) -> Place:
         if not 0 <= start <= end < len(words):
             raise ValueError(f"the span [{start}, {end}] is not in the words of its document")
         number, last = (bisect_right(begins, word) - 1 for word in (start, end))
         first = kept[begins[number]]
-        return (number, kept[start] - first, kept[end + 1] - first) if number == last else None
+        return number if number == last else ACROSS, kept[start] - first, kept[end + 1] - first
 
     for word in words:
         if not word.strip():
@@ -45,19 +42,19 @@ def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
     layers = [record.get(name, absent) for name in ("ner", "relations", "events")]
     for number, (tokens, ner, relations, events) in enumerate(zip(texts, *layers, strict=True)):
         sentence = Sentence(doc_id, f"{doc_id}-{number}", [word for word in tokens if word.strip()])
-        position: dict[Place | None, int] = {}
+        position: dict[Place, int] = {}
         for start, end, kind in ner:
             at = place(start, end)
-            if at and at[0] != number:  # where offsets land that count from the sentence's own beginning
+            if at[0] not in (number, ACROSS):  # where offsets land that count from the sentence's own beginning
                 raise ValueError(f"the span [{start}, {end}] is not in the words of its sentence")
-            if at is None or at[1] == at[2]:
-                report.add("entity of white space alone" if at else "entity across sentences", where, kind)
+            if at[0] == ACROSS or at[1] == at[2]:
+                report.add(f"entity {'across sentences' if at[0] == ACROSS else 'of white space alone'}", where, kind)
             else:
                 position.setdefault(at, len(sentence.entities))
                 sentence.entities.append(Entity(*at[1:], kind))
         for *ends, kind in relations:
             head, tail = place(*ends[:2]), place(*ends[2:])
-            if not (head and tail and head[0] == tail[0] == number):
+            if not head[0] == tail[0] == number:
                 report.add("relation across sentences", where, kind)
             elif head in position and tail in position and head != tail:
                 sentence.relations.append(Relation(kind, position[head], position[tail]))
@@ -66,18 +63,16 @@ def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
         for (*bounds, kind), *arguments in events:
             trigger = place(bounds[0], bounds[-1])  # one word, or first and last
             places = [(place(start, end), role) for start, end, role in arguments]
-            if trigger is None or trigger[0] != number or trigger[1] == trigger[2]:
-                here = trigger and trigger[0] == number
-                report.add("trigger of white space alone" if here else "trigger across sentences", where, kind)
+            if trigger[0] != number or trigger[1] == trigger[2]:
+                reason = "across sentences" if trigger[0] != number else "of white space alone"
+                report.add(f"trigger {reason}", where, kind)
                 continue
-            taken = []
             for at, role in places:
-                if at in position:
-                    taken.append((position[at], role))
-                else:
-                    reason = "that is no entity" if at and at[0] == number else "in another sentence"
+                if at not in position:
+                    reason = "that is no entity" if at[0] == number else "in another sentence"
                     report.add(f"argument {reason}", where, f"{role} of {kind}")
-            sentence.events.append(Event(*trigger[1:], kind.replace(".", ":"), tuple(taken)))
+            taken = tuple((position[at], role) for at, role in places if at in position)
+            sentence.events.append(Event(*trigger[1:], kind.replace(".", ":"), taken))
         if sentence.tokens:
             sentences.append(sentence)
         else:

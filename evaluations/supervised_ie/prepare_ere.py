@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from common.errors import UserError
+from evaluations.supervised_ie.data import NO_MENTION_TYPE
 from evaluations.supervised_ie.documents import Document, Mention, part, read_source
 
 SUFFIX = ".rich_ere.xml"
@@ -31,11 +32,7 @@ def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
 
 
 def read_document(path: Path, raw: str, root: ET.Element) -> Document:
-    """One annotated document.
-
-    Args:
-        raw: the content of the source file.
-        root: of the parsed .rich_ere.xml.
+    """One document, of the content of its source file and the root of its .rich_ere.xml.
 
     Raises:
         ValueError, LookupError: a part that the format demands is missing or wrong.
@@ -44,13 +41,12 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):
             nominal_head, text = mention.find("nom_head"), mention.findtext("mention_text", "")
-            at, text = (mention, text) if nominal_head is None else (nominal_head, nominal_head.text or "")
-            mention_type = mention.get("noun_type", "")
-            document.add_entity(_mention(mention.attrib["id"], at, text, entity.attrib["type"], mention_type))
+            at, text = (mention, text) if nominal_head is None else (nominal_head, nominal_head.text)
+            mention_type = mention.get("noun_type") or NO_MENTION_TYPE
+            document.add_entity(_mention(mention, at, text, entity.attrib["type"], mention_type))
     for filler in root.iter("filler"):
-        kind = FILLER_ENTITIES.get(filler.attrib["type"])
-        if kind:
-            document.add_entity(_mention(filler.attrib["id"], filler, filler.text or "", kind, "NOM"))
+        if kind := FILLER_ENTITIES.get(filler.attrib["type"]):
+            document.add_entity(_mention(filler, filler, filler.text, kind, "NOM"))
         else:
             document.no_entities.add(filler.attrib["id"])
     for relation in root.iter("relation"):
@@ -60,15 +56,16 @@ def read_document(path: Path, raw: str, root: ET.Element) -> Document:
     for event in root.iter("event_mention"):
         trigger = part(event, "trigger")
         kind = f"{event.attrib['type']}:{event.attrib['subtype']}"
-        found = _mention(event.attrib["id"], trigger, trigger.text or "", kind)
         arguments = [(_reference(argument), argument.attrib["role"]) for argument in event.iter("em_arg")]
-        document.events.append((found, arguments))
+        document.events.append((_mention(event, trigger, trigger.text, kind), arguments))
     return document
 
 
-def _mention(mention_id: str, at: ET.Element, text: str, kind: str, mention_type: str = "") -> Mention:
+def _mention(
+    element: ET.Element, at: ET.Element, text: str | None, kind: str, mention_type: str = NO_MENTION_TYPE
+) -> Mention:
     start = int(at.attrib["offset"])
-    return Mention(mention_id, start, start + int(at.attrib["length"]), kind, text, mention_type)
+    return Mention(element.attrib["id"], start, start + int(at.attrib["length"]), kind, text or "", mention_type)
 
 
 def _reference(argument: ET.Element) -> str:
