@@ -136,12 +136,12 @@ def test_targets_of_a_sentence(case):
         assert names[start:end] == [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
     assert sum(name != "O" for name in names) == sum(end - start for start, end in spans)
     (relation,) = sentence.relations
-    assert gold.relations[relation.head, relation.tail] == 1 + labels.relation_types.index(relation.type)
-    assert (gold.relations > 0).sum() == 1
-    assert (np.diag(gold.relations) == -100).all()
+    assert gold.labels["relation"][relation.head, relation.tail] == 1 + labels.relation_types.index(relation.type)
+    assert (gold.labels["relation"] > 0).sum() == 1
+    assert (np.diag(gold.labels["relation"]) == -100).all()
     for t, event in enumerate(sentence.events):
         row = {e: 1 + labels.roles.index(role) for e, role in event.arguments}
-        assert gold.roles[t].tolist() == [row.get(e, 0) for e in range(len(sentence.entities))]
+        assert gold.labels["role"][t].tolist() == [row.get(e, 0) for e in range(len(sentence.entities))]
 
 
 def test_batches_hold_every_sentence_once_and_depend_on_seed_and_epoch(case):

@@ -1,14 +1,15 @@
 """Sentences -> word pieces and gold tensors -> batches of similar length."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from encoders import IGNORED, WordPieces
-from encoders import collate as lay_out
 from evaluations.supervised_ie.data import Sentence, Span, without_overlap
 from evaluations.supervised_ie.labels import Labels
 
@@ -17,17 +18,13 @@ POOL = 50  # batches whose sentences are sorted by length together: little paddi
 
 @dataclass
 class Gold:
-    """The training targets of one sentence, or of a batch when joined by `join`; positions are of words."""
+    """The training targets of one sentence; positions are of words."""
 
     entity_tags: list[int]
     trigger_tags: list[int]
     entity_spans: list[Span]
-    entity_types: list[int]
-    mention_types: list[int]
     trigger_spans: list[Span]
-    event_types: list[int]
-    relations: np.ndarray  # (n, n) label of every ordered pair of entities, IGNORED of one with itself
-    roles: np.ndarray  # (m, n) label of every trigger and entity
+    labels: dict[str, np.ndarray]  # by classifier: entity and mention (n,), event (m,), relation (n, n), role (m, n)
 
 
 @dataclass
@@ -37,10 +34,11 @@ class Example:
     sentence: Sentence
     pieces: list[list[int]]  # of each word, at least one
     gold: Gold | None = None
-    length: int = field(init=False)
 
-    def __post_init__(self):
-        self.length = 2 + sum(map(len, self.pieces))  # with [CLS] and [SEP]
+    @property
+    def length(self) -> int:
+        """In word pieces, with [CLS] and [SEP]."""
+        return 2 + sum(map(len, self.pieces))
 
 
 @dataclass
@@ -66,28 +64,30 @@ class Batch:
 def gold_of(sentence: Sentence, labels: Labels) -> Gold:
     """The targets of a training sentence, whose types `labels` knows."""
     entities, events = sentence.entities, sentence.events
-    relations = np.zeros((len(entities), len(entities)), dtype=np.int64)
-    np.fill_diagonal(relations, IGNORED)
+    relations = np.zeros((len(entities), len(entities)))
+    np.fill_diagonal(relations, IGNORED)  # of an entity with itself
     for relation in sentence.relations:
         label = 1 + labels.relation_types.index(relation.type)
         relations[relation.head, relation.tail] = label
         if relation.type in labels.symmetric_relations:
             relations[relation.tail, relation.head] = label
-    roles = np.zeros((len(events), len(entities)), dtype=np.int64)
+    roles = np.zeros((len(events), len(entities)))
     for i, event in enumerate(events):
         for entity, role in reversed(event.arguments):  # of two roles of one entity the first is trained on
             roles[i, entity] = 1 + labels.roles.index(role)
-    with_mentions = entities if labels.mention_types else []
+    targets = {
+        "entity": [labels.entity_types.index(e.type) for e in entities],
+        "mention": [labels.mention_types.index(e.mention_type) for e in entities if labels.mention_types],
+        "event": [labels.event_types.index(e.type) for e in events],
+        "relation": relations,
+        "role": roles,
+    }
     return Gold(
         entity_tags=_bio_tags(entities, labels.entity_tags, len(sentence.tokens)),
         trigger_tags=_bio_tags(events, labels.trigger_tags, len(sentence.tokens)),
         entity_spans=[(e.start, e.end) for e in entities],
-        entity_types=[labels.entity_types.index(e.type) for e in entities],
-        mention_types=[labels.mention_types.index(e.mention_type) for e in with_mentions],
         trigger_spans=[(e.start, e.end) for e in events],
-        event_types=[labels.event_types.index(e.type) for e in events],
-        relations=relations,
-        roles=roles,
+        labels={name: np.array(target, dtype=np.int64) for name, target in targets.items()},
     )
 
 
@@ -95,8 +95,8 @@ def _bio_tags(mentions: list, tags: list[str], length: int) -> list[int]:
     row = [0] * length
     type_of = {(m.start, m.end): m.type for m in reversed(mentions)}
     for start, end in without_overlap(type_of):
-        row[start] = tags.index("B-" + type_of[start, end])
-        row[start + 1 : end] = [tags.index("I-" + type_of[start, end])] * (end - start - 1)
+        begin = tags.index("B-" + type_of[start, end])
+        row[start:end] = [begin] + [begin + 1] * (end - start - 1)  # I- comes after B-
     return row
 
 
@@ -113,31 +113,29 @@ def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest
     """Lay sentences out in rows of at most `longest` pieces; a longer sentence takes several rows."""
     cls, sep, pad = (getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad"))
     rows: list[list[int]] = []
-    piece_positions: list[tuple[int, int]] = []  # (row, column)
-    word_offsets: list[int] = []
+    sizes: list[int] = []  # word pieces of each word
     for example in examples:
         rows.append([cls])
         for word in (pieces[: longest - 2] for pieces in example.pieces):  # of a longer word, what fits in a row
             if len(rows[-1]) + len(word) + 1 > longest:
                 rows.append([cls])
-            word_offsets.append(len(piece_positions))
-            piece_positions += [(len(rows) - 1, len(rows[-1]) + i) for i in range(len(word))]
             rows[-1] += word
-    rows = [[*row, sep] for row in rows]
-    one_each = [[i] for i in range(len(rows))]
-    input_ids = lay_out(rows, one_each, pad)  # (R, S)
-    width = input_ids.shape[1]
-    lengths = np.array([len(example.pieces) for example in examples])
-    word_mask = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
-    word_grid = np.where(word_mask, np.arange(lengths.max()) + (np.cumsum(lengths) - lengths)[:, None], 0)
+            sizes.append(len(word))
+    tensors = [torch.tensor([*row, sep]) for row in rows]
+    attention_mask = pad_sequence([torch.ones_like(row) for row in tensors], batch_first=True)  # (R, S)
+    without_ends = F.pad(attention_mask[:, 2:], (1, 1))  # (R, S) 0 at [CLS] and [SEP] too
+    piece_counts = torch.tensor(sizes)  # (W,)
+    lengths = torch.tensor([[len(example.pieces)] for example in examples])  # (B, 1)
+    columns = torch.arange(int(lengths.max()))  # (T,)
+    word_mask = columns < lengths  # (B, T)
     return Batch(
         sentences=[example.sentence for example in examples],
-        input_ids=input_ids,
-        attention_mask=lay_out([[1] * len(row) for row in rows], one_each, 0),
-        piece_positions=torch.tensor([row * width + column for row, column in piece_positions]),
-        word_offsets=torch.tensor(word_offsets),
-        word_grid=torch.from_numpy(word_grid),
-        word_mask=torch.from_numpy(word_mask),
+        input_ids=pad_sequence(tensors, batch_first=True, padding_value=pad),
+        attention_mask=attention_mask,
+        piece_positions=without_ends.flatten().nonzero()[:, 0],
+        word_offsets=piece_counts.cumsum(0) - piece_counts,
+        word_grid=torch.where(word_mask, columns + lengths.cumsum(0) - lengths, 0),
+        word_mask=word_mask,
         gold=[example.gold for example in examples if example.gold],
     )
 
@@ -145,9 +143,7 @@ def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest
 def shuffled_batches(examples: list[Example], batch_size: int, seed: int, epoch: int) -> list[list[Example]]:
     """One epoch's batches, each of sentences of similar length; a pure function of the seed and the epoch."""
     generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(examples))
-    pool = POOL * batch_size
-    batches = []
+    order, pool, batches = generator.permutation(len(examples)), POOL * batch_size, []
     for start in range(0, len(order), pool):
         ordered = sorted(order[start : start + pool], key=lambda i: examples[i].length)
         batches += [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]

@@ -1,5 +1,7 @@
 """A linear-chain conditional random field over BIO tags (Lafferty et al., ICML 2001), batched over sentences."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -64,22 +66,13 @@ class CRF(nn.Module):
             score, source = (best[:, :, None] + transition).max(dim=1)  # (B, L) each
             best = torch.where(mask[:, t, None], score + emissions[:, t], best)
             came_from.append(torch.where(mask[:, t, None], source, stay))  # padding repeats the last tag
-        tag = (best + self.end).argmax(dim=1)  # (B,)
-        path = [tag]
+        path = [(best + self.end).argmax(dim=1)]  # (B,) the last tags, then those before
         for source in reversed(came_from):
-            tag = source.gather(1, tag[:, None])[:, 0]
-            path.append(tag)
+            path.append(source.gather(1, path[-1][:, None])[:, 0])
         tags = torch.stack(path[::-1], dim=1).tolist()  # (B, T)
         return [row[:length] for row, length in zip(tags, mask.sum(dim=1).tolist(), strict=True)]
 
 
 def tags_to_spans(tags: list[str]) -> list[tuple[int, int]]:
     """The spans [start, end) of well-formed BIO tags, in order; their types are decided later."""
-    starts = [i for i, tag in enumerate(tags) if tag.startswith("B-")]
-    spans = []
-    for start in starts:
-        end = start + 1
-        while end < len(tags) and tags[end].startswith("I-"):
-            end += 1
-        spans.append((start, end))
-    return spans
+    return [found.span() for found in re.finditer("BI*", "".join(tag[0] for tag in tags))]

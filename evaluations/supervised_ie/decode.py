@@ -33,8 +33,8 @@ class GraphDecoder:
     each one's own; a pattern couples an edge's label with the types of its two nodes.
     """
 
-    def __init__(self, labels: Labels, beam: int = BEAM):
-        self.labels, self.beam = labels, beam
+    def __init__(self, labels: Labels):
+        self.labels = labels
         # what may be between entities i < j: (label of i -> j, label of j -> i)
         self.directions = [(0, 0)]
         for r, name in enumerate(labels.relation_types, start=1):
@@ -50,56 +50,44 @@ class GraphDecoder:
         relation = scores.relations[i, j][:, there] + scores.relations[j, i][:, back]  # (pairs, X)
         role = scores.roles  # (m, n, Q + 1)
 
-        entity, event = scores.entities.argmax(axis=1), scores.events.argmax(axis=1)
-        if not self._valid(relation.argmax(axis=1), role.argmax(axis=2), entity, event, i, j):
-            entity, event = self._best_types(scores, relation, role, i, j)
+        entity, event = scores.entities.argmax(axis=1), scores.events.argmax(axis=1)  # (n,), (m,)
+        relations_fit = self.valid_relation[relation.argmax(axis=1), entity[i], entity[j]].all()
+        if not (relations_fit and self.valid_role[role.argmax(axis=2), event[:, None], entity].all()):
+            entity, event = self._best_types(scores, relation)  # else everyone's own best choice is the best graph
         # with the types known, every edge takes its best valid label
         relation = np.where(self.valid_relation[:, entity[i], entity[j]].T, relation, INVALID).argmax(axis=1)
         role = np.where(np.moveaxis(self.valid_role[:, event][:, :, entity], 0, 2), role, INVALID).argmax(axis=2)
-        return self._sentence(sentence, scores, entity, event, relation, role, i, j)
 
-    def _valid(self, relation, role, entity, event, i, j) -> bool:
-        """Whether everyone's own best choice breaks no pattern, and so is the best graph."""
-        relations = self.valid_relation[relation, entity[i], entity[j]]
-        return bool(relations.all() and self.valid_role[role, event[:, None], entity[None, :]].all())
-
-    def _best_types(self, scores: LocalScores, relation, role, i, j) -> tuple[np.ndarray, np.ndarray]:
-        """The entities' and the events' types in the best graph; triggers are the first nodes, then entities."""
-        n, m = len(scores.entity_spans), len(scores.trigger_spans)
-        v, k = scores.events.shape[1], scores.entities.shape[1]
-        node = np.full((m + n, max(v, k)), INVALID)
-        node[:m, :v], node[m:, :k] = scores.events, scores.entities
-        # what the best valid label of an edge adds, given the types of its ends: (nodes, nodes, types, types)
-        edge = np.zeros((m + n, m + n, max(v, k), max(v, k)))
-        between = np.where(self.valid_relation, relation[:, :, None, None], INVALID).max(axis=1)  # (pairs, K, K)
-        edge[m + i, m + j, :k, :k] = between
-        edge[m + j, m + i, :k, :k] = between.swapaxes(1, 2)
-        for t in range(m):
-            played = np.where(self.valid_role, role[t, :, :, None, None], INVALID).max(axis=1)  # (n, V, K)
-            edge[t, m:, :v, :k] = played
-            edge[m:, t, :k, :v] = played.swapaxes(1, 2)
-        types = beam_search(node, edge, self.beam)
-        return types[m:], types[:m]
-
-    def _sentence(self, sentence: Sentence, scores: LocalScores, entity, event, relation, role, i, j) -> Sentence:
-        labels = self.labels
-        mention_types = labels.mention_types or [NO_MENTION_TYPE]
+        labels, mention_types = self.labels, self.labels.mention_types or [NO_MENTION_TYPE]
         entities = [
-            Entity(*span, labels.entity_types[entity[e]], mention_types[mention])
-            for e, (span, mention) in enumerate(zip(scores.entity_spans, scores.mentions.argmax(axis=1), strict=True))
+            Entity(*span, labels.entity_types[kind], mention_types[mention])
+            for span, kind, mention in zip(scores.entity_spans, entity, scores.mentions.argmax(axis=1), strict=True)
         ]
         relations = []
         for a, b, x in zip(i.tolist(), j.tolist(), relation, strict=True):
             there, back = self.directions[x]
-            if there:
-                relations.append(Relation(labels.relation_types[there - 1], a, b))
-            elif back:
-                relations.append(Relation(labels.relation_types[back - 1], b, a))
+            if there or back:
+                ends = (a, b) if there else (b, a)
+                relations.append(Relation(labels.relation_types[(there or back) - 1], *ends))
         events = []
-        for t, span in enumerate(scores.trigger_spans):
-            arguments = tuple((int(e), labels.roles[role[t, e] - 1]) for e in np.flatnonzero(role[t]))
-            events.append(Event(*span, labels.event_types[event[t]], arguments))
+        for span, kind, played in zip(scores.trigger_spans, event, role, strict=True):
+            arguments = tuple((int(e), labels.roles[played[e] - 1]) for e in np.flatnonzero(played))
+            events.append(Event(*span, labels.event_types[kind], arguments))
         return Sentence(sentence.doc_id, sentence.sent_id, sentence.tokens, entities, relations, events)
+
+    def _best_types(self, scores: LocalScores, relation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The entities' and the events' types in the best graph; triggers are the first nodes, then entities."""
+        (n, k), (m, v) = scores.entities.shape, scores.events.shape
+        node = np.full((m + n, max(v, k)), INVALID)
+        node[:m, :v], node[m:, :k] = scores.events, scores.entities
+        # what the best valid label of an edge adds, given the types of its ends: (nodes, nodes, types, types)
+        edge = np.zeros((m + n, m + n, max(v, k), max(v, k)))
+        i, j = np.triu_indices(n, k=1)
+        edge[m + i, m + j, :k, :k] = np.where(self.valid_relation, relation[:, :, None, None], INVALID).max(axis=1)
+        for t in range(m):
+            edge[t, m:, :v, :k] = np.where(self.valid_role, scores.roles[t, :, :, None, None], INVALID).max(axis=1)
+        types = beam_search(node, edge + edge.transpose(1, 0, 3, 2), BEAM)
+        return types[m:], types[:m]
 
 
 def beam_search(node: np.ndarray, edge: np.ndarray, width: int) -> np.ndarray:

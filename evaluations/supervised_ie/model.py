@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from encoders import IGNORED, encode
 from encoders.cpu import Dropout
-from evaluations.supervised_ie.batches import Batch, Gold
+from evaluations.supervised_ie.batches import Batch
 from evaluations.supervised_ie.crf import CRF, tags_to_spans
 from evaluations.supervised_ie.data import Sentence, Span
 from evaluations.supervised_ie.decode import GraphDecoder, LocalScores
@@ -22,9 +22,7 @@ SECOND_LAYER = -3  # word vectors join the last layer and the third from the end
 def hidden_states(encoder: PreTrainedModel, batch: Batch, mixed_precision: str) -> tuple[Tensor, ...]:
     """The embeddings and the states after every layer, (R, S, H) each."""
     with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=mixed_precision == "bf16"):
-        states = encode(encoder, batch.attention_mask, batch.input_ids, output_hidden_states=True).hidden_states
-    assert states is not None  # they were asked for
-    return states
+        return encode(encoder, batch.attention_mask, batch.input_ids, output_hidden_states=True).hidden_states
 
 
 class Tagger(nn.Module):
@@ -109,9 +107,8 @@ class Extractor(nn.Module):
         if self.trigger_tagger:
             losses["trigger_tags"] = self.trigger_tagger.loss(words, batch, [g.trigger_tags for g in gold])
         logits = self._classify(words, batch, [g.entity_spans for g in gold], [g.trigger_spans for g in gold])
-        targets = _targets(gold)
         for name, scores in logits.items():
-            target = targets[name].to(scores.device)
+            target = torch.from_numpy(np.concatenate([g.labels[name].ravel() for g in gold])).to(scores.device)
             total = F.cross_entropy(scores, target, ignore_index=IGNORED, reduction="sum")
             losses[name] = total / (target != IGNORED).sum().clamp(min=1)
         return losses
@@ -151,11 +148,11 @@ class Extractor(nn.Module):
             if name in self.classifiers:
                 logits[name] = self.classifiers[name](vectors)
         if "relation" in self.classifiers:
-            pairs = _pairs_at_home(entity_home, entity_home)
+            pairs = (entity_home[:, None] == entity_home).nonzero()  # (P, 2) rows that are of one sentence, in order
             logits["relation"] = self.classifiers["relation"](entities, entities, pairs=pairs)
         if "role" in self.classifiers:
             typed = torch.cat([entities, logits["entity"].softmax(dim=-1)], dim=-1)  # (N, D + K)
-            pairs = _pairs_at_home(trigger_home, entity_home)
+            pairs = (trigger_home[:, None] == entity_home).nonzero()  # (P, 2)
             logits["role"] = self.classifiers["role"](triggers, typed, pairs=pairs)
         return logits
 
@@ -172,23 +169,3 @@ def _span_vectors(words: Tensor, batch: Batch, spans: list[list[Span]]) -> tuple
     to = {"dtype": torch.long, "device": words.device}
     vectors = F.embedding_bag(torch.tensor(positions, **to), words, torch.tensor(offsets, **to), mode="mean")
     return vectors, torch.tensor(home, **to)
-
-
-def _pairs_at_home(left: Tensor, right: Tensor) -> Tensor:
-    """(P, 2) rows of left and right that are in one sentence, by sentence, then left, then right."""
-    return (left[:, None] == right).nonzero()
-
-
-def _targets(gold: list[Gold]) -> dict[str, Tensor]:
-    """The gold labels of a batch, in the order of `Extractor._classify`."""
-
-    def join(rows: list) -> Tensor:
-        return torch.from_numpy(np.concatenate([np.asarray(row, dtype=np.int64).reshape(-1) for row in rows]))
-
-    return {
-        "entity": join([g.entity_types for g in gold]),
-        "mention": join([g.mention_types for g in gold]),
-        "event": join([g.event_types for g in gold]),
-        "relation": join([g.relations for g in gold]),
-        "role": join([g.roles for g in gold]),
-    }

@@ -1,5 +1,7 @@
 """What the extractor is measured against: the same encoder with one linear layer that tags words, entities only."""
 
+from itertools import islice
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,12 +38,10 @@ class TokenClassifier(nn.Module):
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[Sentence]:
         """The sentences with the entities that the most probable tag of each word spells."""
-        best = self.logits(batch).argmax(dim=1)
-        tagged = []
-        for sentence, words, mask in zip(batch.sentences, batch.word_grid, batch.word_mask, strict=True):
-            names = [self.labels.entity_tags[tag] for tag in best[words[mask]].tolist()]
-            tagged.append(Sentence(sentence.doc_id, sentence.sent_id, sentence.tokens, chunks(names)))
-        return tagged
+        tags = iter([self.labels.entity_tags[tag] for tag in self.logits(batch).argmax(dim=1).tolist()])  # of all words
+        return [
+            Sentence(s.doc_id, s.sent_id, s.tokens, chunks(list(islice(tags, len(s.tokens))))) for s in batch.sentences
+        ]
 
 
 def chunks(names: list[str]) -> list[Entity]:
