@@ -5,11 +5,11 @@ bounds what batches can win. bf16 rounds a sentence differently in another batch
 they are counted, and F1 of both ways against the input's annotation is shown.
 """
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from benchmarks.measuring import now
@@ -56,34 +56,30 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{directory} holds a token classifier; its decoding is not measured here")
     model.to(device).eval()
     model.mixed_precision = recipe.mixed_precision or model.mixed_precision
-    words, number = model.words, len(sentences)
+    words, number, results = model.words, len(sentences), {}
     ways = {"one at a time": 1, "in batches": recipe.positions}
-    times: dict[str, list[list[float]]] = {way: [] for way in ways}  # (encoder, rest, all) of each round
-    results = {}
-    for _ in range(1 + recipe.rounds):
-        for way, size in ways.items():
+    times = np.empty((1 + recipe.rounds, len(ways), 3))  # milliseconds of the encoder, the rest, all
+    for of_round in times:
+        for of_way, (way, size) in zip(of_round, ways.items(), strict=True):
             model.words = encoder = Stopwatch(words)  # pyright: ignore[reportAttributeAccessIssue]
             everything = Stopwatch(extract)
             results[way] = everything(model, tokenizer, sentences, size)
-            parts = (encoder.total, everything.total - encoder.total, everything.total)
-            times[way].append([part / number for part in parts])
-    one, many = (rounds[1:] for rounds in times.values())  # the first warmed up
+            of_way[:] = encoder.total, everything.total - encoder.total, everything.total
+    times = times[1:] / number  # the first warmed up
+    rows = dict(zip(ways, np.median(times, axis=0), strict=True))
     # a round's two ways ran beside the same other work: the ratio is theirs, not that of the medians
-    ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(one, many, strict=True)]
+    rows["ratio"] = np.median(times[:, 0] / times[:, 1], axis=0)
     print(f"{number} sentences, {device}, {torch.get_num_threads()} threads, ", end="")
     print(f"mixed precision: {model.mixed_precision}, medians of {recipe.rounds} rounds")
     print(f"{'ms a sentence':16}{'encoder':>10}{'rest':>10}{'all':>10}{'sentences/s':>14}")
-    for name, rounds in {**dict(zip(ways, (one, many), strict=True)), "ratio": ratios}.items():
-        medians = [statistics.median(part) for part in zip(*rounds, strict=True)]
+    for name, medians in rows.items():
         rate = "" if name == "ratio" else f"{1000 / medians[-1]:14.1f}"
         print(f"{name:16}" + "".join(f"{median:10.2f}" for median in medians) + rate)
     differing = sum(a != b for a, b in zip(*results.values(), strict=True))
     if differing and model.mixed_precision == "no":
         raise UserError(f"{differing} of {number} sentences come out differently in batches")
-    f1 = [
-        f1_of(count(sentences, said, model.labels.symmetric_relations), tasks_of(model.labels))[OVERALL]
-        for said in results.values()
-    ]
+    symmetric, tasks = model.labels.symmetric_relations, tasks_of(model.labels)
+    f1 = [f1_of(count(sentences, said, symmetric), tasks)[OVERALL] for said in results.values()]
     print(f"{differing} sentences come out otherwise in batches; ", end="")
     print(f"mean F1 {f1[0]:.2f} one at a time, {f1[1]:.2f} batched")
 

@@ -12,12 +12,12 @@ scores-<split>.json            what `evaluate` found, and predictions-<split>.on
 """
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from common.errors import UserError, first_line
@@ -39,13 +39,6 @@ Model = Extractor | TokenClassifier
 def run_directory(name: str) -> Path:
     """Where the run of a name is kept: a folder of `outputs/`, or the path itself where the name is one."""
     return Path(name) if "/" in name else OUTPUTS / name
-
-
-def save_setup(directory: Path, model: Model, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write what does not change during training."""
-    model.labels.save(directory / "labels.json")
-    model.encoder.config.save_pretrained(directory / "encoder")
-    tokenizer.save_pretrained(directory / "encoder")
 
 
 def save_epoch(directory: Path, epoch: int, model: Model) -> None:
@@ -88,12 +81,15 @@ def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) 
         raise UserError(f"{directory / STATE} cannot be read: {first_line(error)}; nothing was changed") from None
     except SafetensorError as error:
         raise UserError(f"{directory / STATE} is damaged: {error}; {BEGIN_ANEW}") from None
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
-    moments: dict[int, dict[str, Tensor]] = {}
+    weights, moments = {}, defaultdict(dict)
     for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, i, moment = name.split(".")
-            moments.setdefault(int(i), {})[moment] = tensor
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            weights[rest] = tensor
+        else:
+            i, moment = rest.split(".")
+            moments[int(i)][moment] = tensor
+    model.load_state_dict(weights)
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     best = json.loads(metadata["best"])
     publish(directory, best)  # the run may have been killed before it had done so
@@ -101,32 +97,20 @@ def load_state(directory: Path, model: Model, optimizer: torch.optim.Optimizer) 
 
 
 def read_best(directory: Path) -> dict[str, tuple[int, float]]:
-    """{task or `overall`: (best epoch, its dev F1)} of a run.
-
-    Raises:
-        UserError: no training got that far.
-    """
+    """{task or `overall`: (best epoch, its dev F1)} of a run; a `UserError` if no training got that far."""
     if not (directory / "best.json").is_file():
         raise UserError(f"{directory} holds no trained model (no best.json)")
     return read_json(directory / "best.json")
 
 
 def read_settings(directory: Path) -> dict:
-    """The flags that a run was trained with.
-
-    Raises:
-        UserError: they cannot be read.
-    """
+    """The flags that a run was trained with; a `UserError` if they cannot be read."""
     old = directory / SETTINGS
     return read_json(old) if old.is_file() else read_record(directory)["arguments"]
 
 
 def load_model(directory: Path, epoch: int) -> tuple[Model, PreTrainedTokenizerBase]:
-    """A run's model as it was after an epoch.
-
-    Raises:
-        UserError: a file of the directory is missing or broken.
-    """
+    """A run's model as it was after an epoch; a `UserError` if a file of the directory is missing or broken."""
     settings = read_settings(directory)
     try:
         labels = Labels.load(directory / "labels.json")
@@ -139,11 +123,7 @@ def load_model(directory: Path, epoch: int) -> tuple[Model, PreTrainedTokenizerB
 
 
 def read_json(path: Path) -> dict:
-    """A JSON file of a run.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """A JSON file of a run; a `UserError` if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

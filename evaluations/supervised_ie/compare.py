@@ -1,7 +1,6 @@
 """Whether run B scores other than run A on the same documents: paired bootstrap of the F1 difference."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,10 +19,11 @@ class Recipe:
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
-    sides = [
-        {path: checkpoint.read_json(path)["documents"] for path in score_files(names, recipe.split)}
+    paths = [
+        [checkpoint.run_directory(name) / f"scores-{recipe.split}.json" for name in names.split(",")]
         for names in (recipe.a, recipe.b)
     ]
+    sides = [{path: checkpoint.read_json(path)["documents"] for path in of_side} for of_side in paths]
     (first, tasks), *others = [*sides[0].items(), *sides[1].items()]
     for path, documents in others:
         if gold(documents) != gold(tasks):
@@ -42,10 +42,6 @@ def main(argv: list[str]) -> None:
 def gold(documents: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, int]]:
     """Task -> document -> how much of it is annotated."""
     return {task: {doc: counts[2] for doc, counts in of_task.items()} for task, of_task in documents.items()}
-
-
-def score_files(names: str, split: str) -> list[Path]:
-    return [checkpoint.run_directory(name) / f"scores-{split}.json" for name in names.split(",")]
 
 
 if __name__ == "__main__":

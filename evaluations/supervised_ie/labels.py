@@ -1,8 +1,7 @@
 """What can be predicted: the label sets of a corpus and the patterns that its annotation follows."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from common.errors import UserError
 from common.files import write_atomically
 from evaluations.supervised_ie.data import NO_MENTION_TYPE, Sentence
 
-PATTERNS = ("event_role", "relation_entity", "role_entity")
 Pattern = dict[str, list[str]]
 
 
@@ -45,13 +43,13 @@ class Labels:
 
     def valid_relations(self) -> np.ndarray:
         """(R + 1, K) bool: may the relation label connect an entity of the type? None connects all."""
-        return _with_none(_matrix(self.relation_types, self.entity_types, self.relation_entity))
+        return np.insert(_matrix(self.relation_types, self.entity_types, self.relation_entity), 0, True, axis=0)
 
     def valid_roles(self) -> np.ndarray:
         """(Q + 1, V, K) bool: may an entity of type k play the role in an event of type v? None may always."""
         of_event = _matrix(self.event_types, self.roles, self.event_role).T  # (Q, V)
         of_entity = _matrix(self.roles, self.entity_types, self.role_entity)  # (Q, K)
-        return _with_none(of_event[:, :, None] & of_entity[:, None, :])
+        return np.insert(of_event[:, :, None] & of_entity[:, None, :], 0, True, axis=0)
 
     def as_json(self) -> str:
         """The content of labels.json."""
@@ -70,17 +68,12 @@ def _bio(types: list[str]) -> list[str]:
 
 
 def _matrix(rows: list[str], columns: list[str], pattern: Pattern) -> np.ndarray:
-    return np.array([[c in pattern.get(r, ()) for c in columns] for r in rows], dtype=bool).reshape(
-        len(rows), len(columns)
-    )
-
-
-def _with_none(valid: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.ones((1, *valid.shape[1:]), dtype=bool), valid])
+    valid = [column in pattern.get(row, ()) for row in rows for column in columns]
+    return np.array(valid, dtype=bool).reshape(len(rows), len(columns))
 
 
 def collect_labels(
-    sentences: Iterable[Sentence], symmetric_relations: Iterable[str], patterns: str | Path | None = None
+    sentences: Sequence[Sentence], symmetric_relations: Iterable[str], patterns: str | Path | None = None
 ) -> Labels:
     """The labels seen in training sentences, and their patterns or those of a directory.
 
@@ -92,34 +85,34 @@ def collect_labels(
     Raises:
         UserError: a pattern file is missing or of another form.
     """
-    entities, mentions, events, relations, roles = set(), set(), set(), set(), set()
-    seen: dict[str, dict[str, set[str]]] = {name: defaultdict(set) for name in PATTERNS}
-    for sentence in sentences:
-        types = [e.type for e in sentence.entities]
-        entities.update(types)
-        mentions.update(e.mention_type for e in sentence.entities)
-        for relation in sentence.relations:
-            relations.add(relation.type)
-            seen["relation_entity"][relation.type].update((types[relation.head], types[relation.tail]))
-        for event in sentence.events:
-            events.add(event.type)
-            for entity, role in event.arguments:
-                roles.add(role)
-                seen["event_role"][event.type].add(role)
-                seen["role_entity"][role].add(types[entity])
-    if patterns:
-        valid = {name: _read_pattern(Path(patterns) / f"{name}.json") for name in PATTERNS}
-    else:
-        valid = {name: {k: sorted(v) for k, v in sorted(seen[name].items())} for name in PATTERNS}
+    entities = {(e.type, e.mention_type) for s in sentences for e in s.entities}
+    mention_types = {mention for _, mention in entities}
+    ends = {(r.type, s.entities[end].type) for s in sentences for r in s.relations for end in (r.head, r.tail)}
+    relation_types = {relation for relation, _ in ends}
+    arguments = {
+        (e.type, role, s.entities[entity].type) for s in sentences for e in s.events for entity, role in e.arguments
+    }
+    seen = {
+        "event_role": {(event, role) for event, role, _ in arguments},
+        "relation_entity": ends,
+        "role_entity": {(role, entity) for _, role, entity in arguments},
+    }
     return Labels(
-        entity_types=sorted(entities),
-        mention_types=[] if mentions <= {NO_MENTION_TYPE} else sorted(mentions),
-        event_types=sorted(events),
-        relation_types=sorted(relations),
-        roles=sorted(roles),
-        symmetric_relations=sorted(relations & set(symmetric_relations)),
-        **valid,
+        entity_types=sorted({entity for entity, _ in entities}),
+        mention_types=[] if mention_types <= {NO_MENTION_TYPE} else sorted(mention_types),
+        event_types=sorted({e.type for s in sentences for e in s.events}),
+        relation_types=sorted(relation_types),
+        roles=sorted({role for _, role, _ in arguments}),
+        symmetric_relations=sorted(relation_types & set(symmetric_relations)),
+        **{
+            name: _read_pattern(Path(patterns) / f"{name}.json") if patterns else _as_pattern(pairs)
+            for name, pairs in seen.items()
+        },
     )
+
+
+def _as_pattern(pairs: set[tuple[str, str]]) -> Pattern:
+    return {key: sorted(v for k, v in pairs if k == key) for key in sorted({k for k, _ in pairs})}
 
 
 def _read_pattern(path: Path) -> Pattern:

@@ -28,35 +28,28 @@ def found(sentence: Sentence, symmetric_relations: Iterable[str] = ()) -> dict[s
     words and its event's type, and its role to be classified. What is said twice counts once.
     """
     span = [(e.start, e.end) for e in sentence.entities]
-    arguments = [(span[e], event.type, role) for event in sentence.events for e, role in event.arguments]
-    relations = set()
-    for relation in sentence.relations:
-        ends = (span[relation.head], span[relation.tail])
-        relations.add((relation.type, *(sorted(ends) if relation.type in symmetric_relations else ends)))
+    arguments = {(span[e], event.type, role) for event in sentence.events for e, role in event.arguments}
+    ends = [(r.type, span[r.head], span[r.tail]) for r in sentence.relations]
     return {
         "entity": {(e.start, e.end, e.type) for e in sentence.entities},
         "trigger_identification": {(e.start, e.end) for e in sentence.events},
         "trigger_classification": {(e.start, e.end, e.type) for e in sentence.events},
-        "relation": relations,
+        "relation": {(kind, *(sorted(both) if kind in symmetric_relations else both)) for kind, *both in ends},
         "role_identification": {(words, event) for words, event, _ in arguments},
-        "role_classification": set(arguments),
+        "role_classification": arguments,
     }
 
 
 def count(
     gold: list[Sentence], predicted: list[Sentence], symmetric_relations: Iterable[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Counts of each document, {doc_id: (6 tasks, 3)}: correct, predicted, gold.
-
-    Args:
-        gold, predicted: the same sentences in the same order.
-    """
+    """Counts of each document, {doc_id: (6 tasks, 3)}: correct, predicted, gold; of the same sentences in one order."""
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((len(TASKS), 3), dtype=np.int64))
     for right, said in zip(gold, predicted, strict=True):
         if right.tokens != said.tokens:
             raise ValueError(f"sentence {right.sent_id}: gold and prediction are not of the same words")
-        items = (found(right, symmetric_relations), found(said, symmetric_relations))
-        counts[right.doc_id] += [[len(items[0][t] & items[1][t]), len(items[1][t]), len(items[0][t])] for t in TASKS]
+        pairs = zip(found(right, symmetric_relations).values(), found(said, symmetric_relations).values(), strict=True)
+        counts[right.doc_id] += [[len(a & b), len(b), len(a)] for a, b in pairs]
     return dict(counts)
 
 
@@ -74,9 +67,15 @@ def summary(counts: dict[str, np.ndarray], tasks: Iterable[str] = TASKS) -> dict
 
 def tasks_of(labels: Labels) -> list[str]:
     """The tasks that a corpus of these labels has anything to say about."""
-    has = {"entity": labels.entity_types, "trigger": labels.event_types, "relation": labels.relation_types}
-    has["role"] = labels.roles
-    return [task for task in TASKS if has[task.split("_")[0]]]
+    has = (
+        labels.entity_types,
+        labels.event_types,
+        labels.event_types,
+        labels.relation_types,
+        labels.roles,
+        labels.roles,
+    )
+    return [task for task, types in zip(TASKS, has, strict=True) if types]
 
 
 def f1_of(counts: dict[str, np.ndarray], tasks: Iterable[str]) -> dict[str, float]:

@@ -32,7 +32,7 @@ from training.schedules import linear_schedule
 class Recipe:
     """The published recipe, and what it is applied to."""
 
-    FREE: ClassVar[frozenset[str]] = frozenset(
+    FREE: ClassVar = frozenset(
         {"model", "data", "name", "patterns", "symmetric_relations", "device", "resume", "restart"}
     )
 
@@ -64,11 +64,10 @@ class Recipe:
 
 def make_optimizer(model: checkpoint.Model, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW with the encoder's rates for `model.encoder` and the others' for the rest."""
-    encoder = list(model.encoder.parameters())
-    of_encoder = {id(p) for p in encoder}
-    rest = [p for p in model.parameters() if id(p) not in of_encoder]
+    encoder = dict.fromkeys(model.encoder.parameters())  # a set in its order
+    rest = [p for p in model.parameters() if p not in encoder]
     groups = [
-        {"params": encoder, "peak_lr": recipe.encoder_learning_rate, "weight_decay": recipe.encoder_weight_decay},
+        {"params": list(encoder), "peak_lr": recipe.encoder_learning_rate, "weight_decay": recipe.encoder_weight_decay},
         {"params": rest, "peak_lr": recipe.learning_rate, "weight_decay": recipe.weight_decay},
     ]
     return torch.optim.AdamW(groups, fused=True)
@@ -82,11 +81,8 @@ def train_epoch(
     tokenizer: PreTrainedTokenizerBase,
     recipe: Recipe,
 ) -> dict[str, float]:
-    """One pass over the examples: the mean of each part of the loss. A pure function of its inputs and the epoch.
-
-    Raises:
-        UserError: the loss is no longer a number.
-    """
+    """One pass over the examples, a pure function of its inputs: the mean of each part of the loss; a `UserError` if
+    it is no longer a number."""
     model.train()
     torch.manual_seed(seed_of(recipe.seed, epoch))  # dropout of a resumed run is that of an unbroken one
     batches = shuffled_batches(examples, recipe.batch_size, recipe.seed, epoch)
@@ -123,7 +119,9 @@ def train(
     model = checkpoint.METHODS[recipe.method](encoder, labels, recipe.mixed_precision).to(pick_device(recipe.device))
     optimizer = make_optimizer(model, recipe)
     with disk_errors(run.path):
-        checkpoint.save_setup(run.path, model, tokenizer)
+        labels.save(run.path / "labels.json")
+        encoder.config.save_pretrained(run.path / "encoder")
+        tokenizer.save_pretrained(run.path / "encoder")
         done, best = checkpoint.load_state(run.path, model, optimizer)
         log = MetricsLog(run.path, resumed_after=done, key="epoch")
     if done:
@@ -167,9 +165,11 @@ def main(argv: list[str]) -> None:
     encoder, tokenizer = load_encoder(recipe.model)
     if encoder.config.num_hidden_layers < 2:
         raise UserError(f"the encoder `{recipe.model}` has one layer; word vectors need the third state from the end")
-    inputs = {f"{split} data": sha256_of(path) for split, path in paths.items()}
-    inputs |= {"labels": sha256(labels.as_json().encode()).hexdigest(), "encoder": fingerprint(encoder)}
-    inputs["tokenizer"] = tokenizer_fingerprint(tokenizer)
+    inputs = {f"{split} data": sha256_of(path) for split, path in paths.items()} | {
+        "labels": sha256(labels.as_json().encode()).hexdigest(),
+        "encoder": fingerprint(encoder),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+    }
     with RunDirectory(checkpoint.run_directory(recipe.name)) as run:
         if (run.path / checkpoint.SETTINGS).exists() and not recipe.restart:
             raise UserError(f"{run.path} holds a run of an older version of this project, which cannot be resumed")
