@@ -130,18 +130,18 @@ def test_targets_of_a_sentence(case):
     *_, labels = case
     gold = make_examples([sentences()[4]], case[1], labels)[0].gold
     sentence = sentences()[4]
-    names = [labels.entity_tags[tag] for tag in gold.entity_tags]
+    names = [labels.entity_tags[tag] for tag in gold["entity_tags"]]
     spans = {(e.start, e.end): e.type for e in sentence.entities}
     for (start, end), kind in spans.items():
         assert names[start:end] == [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
     assert sum(name != "O" for name in names) == sum(end - start for start, end in spans)
     (relation,) = sentence.relations
-    assert gold.labels["relation"][relation.head, relation.tail] == 1 + labels.relation_types.index(relation.type)
-    assert (gold.labels["relation"] > 0).sum() == 1
-    assert (np.diag(gold.labels["relation"]) == -100).all()
+    assert gold["relation"][relation.head, relation.tail] == 1 + labels.relation_types.index(relation.type)
+    assert (gold["relation"] > 0).sum() == 1
+    assert (np.diag(gold["relation"]) == -100).all()
     for t, event in enumerate(sentence.events):
         row = {e: 1 + labels.roles.index(role) for e, role in event.arguments}
-        assert gold.labels["role"][t].tolist() == [row.get(e, 0) for e in range(len(sentence.entities))]
+        assert gold["role"][t].tolist() == [row.get(e, 0) for e in range(len(sentence.entities))]
 
 
 def test_batches_hold_every_sentence_once_and_depend_on_seed_and_epoch(case):

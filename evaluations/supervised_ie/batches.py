@@ -10,21 +10,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from encoders import IGNORED, WordPieces
-from evaluations.supervised_ie.data import Sentence, Span, without_overlap
+from evaluations.supervised_ie.data import Sentence, without_overlap
 from evaluations.supervised_ie.labels import Labels
 
 POOL = 50  # batches whose sentences are sorted by length together: little padding, still shuffled
 
 
-@dataclass
-class Gold:
-    """The training targets of one sentence; positions are of words."""
-
-    entity_tags: list[int]
-    trigger_tags: list[int]
-    entity_spans: list[Span]
-    trigger_spans: list[Span]
-    labels: dict[str, np.ndarray]  # by classifier: entity and mention (n,), event (m,), relation (n, n), role (m, n)
+Targets = dict[str, np.ndarray]  # of a sentence, int64, by the part of the loss that they are for, see `targets_of`
 
 
 @dataclass
@@ -33,7 +25,7 @@ class Example:
 
     sentence: Sentence
     pieces: list[list[int]]  # of each word, at least one
-    gold: Gold | None = None
+    gold: Targets | None = None
 
     @property
     def length(self) -> int:
@@ -52,7 +44,7 @@ class Batch:
     word_offsets: Tensor  # (W,) where in `piece_positions` each word begins
     word_grid: Tensor  # (B, T) in 0..W-1: a sentence's words; padding points at word 0
     word_mask: Tensor  # (B, T) bool
-    gold: list[Gold]
+    gold: list[Targets]
 
     def to(self, device: torch.device | str) -> "Batch":
         for name, value in vars(self).items():
@@ -61,11 +53,11 @@ class Batch:
         return self
 
 
-def gold_of(sentence: Sentence, labels: Labels) -> Gold:
-    """The targets of a training sentence, whose types `labels` knows."""
+def targets_of(sentence: Sentence, labels: Labels) -> Targets:
+    """The targets of a training sentence of T words, n entities and m events, whose types `labels` knows."""
     entities, events = sentence.entities, sentence.events
-    relations = np.zeros((len(entities), len(entities)))
-    np.fill_diagonal(relations, IGNORED)  # of an entity with itself
+    relations = np.zeros((len(entities), len(entities)))  # of every ordered pair
+    np.fill_diagonal(relations, IGNORED)
     for relation in sentence.relations:
         label = 1 + labels.relation_types.index(relation.type)
         relations[relation.head, relation.tail] = label
@@ -76,19 +68,15 @@ def gold_of(sentence: Sentence, labels: Labels) -> Gold:
         for entity, role in reversed(event.arguments):  # of two roles of one entity the first is trained on
             roles[i, entity] = 1 + labels.roles.index(role)
     targets = {
-        "entity": [labels.entity_types.index(e.type) for e in entities],
-        "mention": [labels.mention_types.index(e.mention_type) for e in entities if labels.mention_types],
-        "event": [labels.event_types.index(e.type) for e in events],
-        "relation": relations,
-        "role": roles,
+        "entity_tags": _bio_tags(entities, labels.entity_tags, len(sentence.tokens)),  # (T,)
+        "trigger_tags": _bio_tags(events, labels.trigger_tags, len(sentence.tokens)),  # (T,)
+        "entity": [labels.entity_types.index(e.type) for e in entities],  # (n,)
+        "mention": [labels.mention_types.index(e.mention_type) for e in entities if labels.mention_types],  # (n,)
+        "event": [labels.event_types.index(e.type) for e in events],  # (m,)
+        "relation": relations,  # (n, n)
+        "role": roles,  # (m, n)
     }
-    return Gold(
-        entity_tags=_bio_tags(entities, labels.entity_tags, len(sentence.tokens)),
-        trigger_tags=_bio_tags(events, labels.trigger_tags, len(sentence.tokens)),
-        entity_spans=[(e.start, e.end) for e in entities],
-        trigger_spans=[(e.start, e.end) for e in events],
-        labels={name: np.array(target, dtype=np.int64) for name, target in targets.items()},
-    )
+    return {name: np.array(target, dtype=np.int64) for name, target in targets.items()}
 
 
 def _bio_tags(mentions: list, tags: list[str], length: int) -> list[int]:
@@ -106,7 +94,7 @@ def make_examples(
     """Split the words into pieces; with `labels`, add the training targets. A word of no pieces is [UNK]."""
     words = WordPieces(tokenizer)
     words.pieces([word for sentence in sentences for word in sentence.tokens])  # one call of the tokenizer for all
-    return [Example(s, words.pieces(s.tokens), gold_of(s, labels) if labels else None) for s in sentences]
+    return [Example(s, words.pieces(s.tokens), targets_of(s, labels) if labels else None) for s in sentences]
 
 
 def collate(examples: list[Example], tokenizer: PreTrainedTokenizerBase, longest: int) -> Batch:

@@ -34,9 +34,9 @@ class Tagger(nn.Module):
         self.score = nn.Linear(dim, len(tags))
         self.crf = CRF(tags)
 
-    def loss(self, words: Tensor, batch: Batch, tags: list[list[int]]) -> Tensor:
+    def loss(self, words: Tensor, batch: Batch, tags: list[np.ndarray]) -> Tensor:
         """The mean over the sentences of -log p(tags); `words` is (W, D)."""
-        padded = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in tags], batch_first=True)  # (B, T)
+        padded = nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in tags], batch_first=True)  # (B, T)
         emissions = self.score(words)[batch.word_grid]  # (B, T, L)
         return -self.crf.log_likelihood(emissions, padded.to(words.device), batch.word_mask).mean()
 
@@ -103,12 +103,13 @@ class Extractor(nn.Module):
         """The parts of the training loss, to be summed: each CRF's mean over sentences of -log p of the gold tags,
         each classifier's mean cross entropy over the gold spans or pairs of the batch."""
         words, gold = self.words(batch), batch.gold
-        losses = {"entity_tags": self.entity_tagger.loss(words, batch, [g.entity_tags for g in gold])}
+        losses = {"entity_tags": self.entity_tagger.loss(words, batch, [g["entity_tags"] for g in gold])}
         if self.trigger_tagger:
-            losses["trigger_tags"] = self.trigger_tagger.loss(words, batch, [g.trigger_tags for g in gold])
-        logits = self._classify(words, batch, [g.entity_spans for g in gold], [g.trigger_spans for g in gold])
-        for name, scores in logits.items():
-            target = torch.from_numpy(np.concatenate([g.labels[name].ravel() for g in gold])).to(scores.device)
+            losses["trigger_tags"] = self.trigger_tagger.loss(words, batch, [g["trigger_tags"] for g in gold])
+        entities = [[(e.start, e.end) for e in sentence.entities] for sentence in batch.sentences]
+        triggers = [[(e.start, e.end) for e in sentence.events] for sentence in batch.sentences]
+        for name, scores in self._classify(words, batch, entities, triggers).items():
+            target = torch.from_numpy(np.concatenate([g[name].ravel() for g in gold])).to(scores.device)
             total = F.cross_entropy(scores, target, ignore_index=IGNORED, reduction="sum")
             losses[name] = total / (target != IGNORED).sum().clamp(min=1)
         return losses

@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class TokenClassifier(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The mean cross entropy over words."""
-        tags = torch.tensor([tag for gold in batch.gold for tag in gold.entity_tags], device=batch.input_ids.device)
+        tags = torch.from_numpy(np.concatenate([gold["entity_tags"] for gold in batch.gold])).to(batch.input_ids.device)
         return {"tags": F.cross_entropy(self.logits(batch), tags)}
 
     @torch.no_grad()
