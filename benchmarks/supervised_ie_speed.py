@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     device = pick_device(recipe.device)
     sentences = read_sentences(recipe.input)
     directory = checkpoint.run_directory(recipe.name)
-    model, tokenizer = checkpoint.load_model(directory, checkpoint.read_best(directory)[OVERALL][0])
+    model, tokenizer = checkpoint.load_model(directory)
     if not isinstance(model, Extractor):
         raise UserError(f"{directory} holds a token classifier; its decoding is not measured here")
     model.to(device).eval()

@@ -19,21 +19,15 @@ HUES = ["0 114 178", "230 159 0", "0 158 115", "204 121 167", "86 180 233", "213
 
 
 def render(template: str, examples: list, numbers: Sequence[int] = EXAMPLES, **content: object) -> str:
-    """Fill in a page, every value escaped, with as many of the examples, of these numbers, as `LARGEST_PAGE` has room
-    for.
+    """Fill in a page, every value escaped, with as many examples, of these numbers, as `LARGEST_PAGE` has room for.
 
     Only the page's own script may run, whatever the corpus holds: the page's security policy names its hash.
 
     Raises:
         UserError: the page is too large even so.
     """
-    pages = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    pages = Environment(loader=FileSystemLoader(TEMPLATES), **options)
     pages.globals["hue"] = lambda type_id: HUES[(type_id - 1) % len(HUES)]  # red, green and blue, as CSS has them
     pages.filters["percent"] = lambda share: f"{100 * share:.1f}%"
     script = (TEMPLATES[0] / "page.js").read_text()

@@ -59,11 +59,8 @@ def main(argv: list[str]) -> None:
 
 
 def read_sentences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """The tokenised sentences that the recipe names.
-
-    Raises:
-        UserError: of `load_corpus`; there is no such run, or its corpus has changed since.
-    """
+    """The tokenised sentences that the recipe names; a `UserError` if there is no such run or corpus, or if the run's
+    has changed since."""
     if recipe.held_out_by is None:
         corpus, _ = load_corpus(str(recipe.data), tokenizer, recipe.max_length)
     else:
@@ -86,11 +83,8 @@ def read_sentences(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Datase
 def mlm_metrics(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Dataset, batch_size: int
 ) -> tuple[float, float, int]:
-    """Mean cross entropy of the selected tokens in nats, the share predicted exactly, and how many they are.
-
-    Raises:
-        UserError: no token was selected, as in text of which the tokenizer knows nothing.
-    """
+    """Mean cross entropy of the selected tokens in nats, the share predicted exactly, and how many they are; a
+    `UserError` if none was selected."""
     batches = Batches(sentences, tokenizer, 1, tokenizer.model_max_length, seed=0, packing="none")
     rows = [batches[number] for number in range(len(sentences))]
     labels = torch.cat([row["mlm_labels"].flatten()[row["mlm_positions"]] for row in rows])  # (K,)

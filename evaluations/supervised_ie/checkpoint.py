@@ -25,6 +25,7 @@ from common.files import write_atomically
 from encoders import from_config, read_tokenizer
 from evaluations.supervised_ie.labels import Labels
 from evaluations.supervised_ie.model import Extractor
+from evaluations.supervised_ie.scores import OVERALL
 from evaluations.supervised_ie.token_classifier import TokenClassifier
 from runs import BEGIN_ANEW, read_metrics, read_record
 from runs.directory import present
@@ -109,9 +110,10 @@ def read_settings(directory: Path) -> dict:
     return read_json(old) if old.is_file() else read_record(directory)["arguments"]
 
 
-def load_model(directory: Path, epoch: int) -> tuple[Model, PreTrainedTokenizerBase]:
-    """A run's model as it was after an epoch; a `UserError` if a file of the directory is missing or broken."""
-    settings = read_settings(directory)
+def load_model(directory: Path, epoch: int | None = None) -> tuple[Model, PreTrainedTokenizerBase]:
+    """A run's model as it was after an epoch, by default the best of all tasks together; a `UserError` if a file of the
+    directory is missing or broken."""
+    epoch, settings = epoch or read_best(directory)[OVERALL][0], read_settings(directory)
     try:
         labels = Labels.load(directory / "labels.json")
         encoder = from_config(AutoConfig.from_pretrained(directory / "encoder")).base_model

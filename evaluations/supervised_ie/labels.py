@@ -75,12 +75,12 @@ def _matrix(rows: list[str], columns: list[str], pattern: Pattern) -> np.ndarray
 def collect_labels(
     sentences: Sequence[Sentence], symmetric_relations: Iterable[str], patterns: str | Path | None = None
 ) -> Labels:
-    """The labels seen in training sentences, and their patterns or those of a directory.
+    """The labels and patterns seen in training sentences.
 
     Args:
         symmetric_relations: relation types whose two arguments may be swapped; those the corpus lacks are left out.
-        patterns: a directory with event_role.json, relation_entity.json and role_entity.json, each
-            {key: [values]}, as OneIE's repository has them; None reads the patterns off the sentences.
+        patterns: instead of those seen, a directory with event_role.json, relation_entity.json and role_entity.json,
+            each {key: [values]}, as OneIE's repository has them.
 
     Raises:
         UserError: a pattern file is missing or of another form.

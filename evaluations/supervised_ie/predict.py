@@ -17,7 +17,6 @@ from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import collate, make_examples
 from evaluations.supervised_ie.data import Sentence, read_sentences, to_json, write_sentences
 from evaluations.supervised_ie.documents import word_spans
-from evaluations.supervised_ie.scores import OVERALL
 
 POSITIONS = 1024  # word pieces and padding decoded together
 
@@ -66,8 +65,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"no file {output} can be written: it is a directory, or its directory is not there")
     as_json = recipe.input.removesuffix(".gz").endswith((".jsonl", ".json"))
     sentences = read_sentences(recipe.input) if as_json else read_text(recipe.input)
-    directory = checkpoint.run_directory(recipe.name)
-    model, tokenizer = checkpoint.load_model(directory, checkpoint.read_best(directory)[OVERALL][0])
+    model, tokenizer = checkpoint.load_model(checkpoint.run_directory(recipe.name))
     predicted = extract(model.to(device), tokenizer, sentences, recipe.positions)
     if output:
         write_sentences(output, predicted)

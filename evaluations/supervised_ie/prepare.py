@@ -100,7 +100,8 @@ def prepare_xml_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentenc
             documents.append(read_pair(paths[name], corpus.source_of(paths[name], files), corpus.read_document))
         except UserError as error:
             problems.append(str(error))
-    fail_on(problems, "files")
+    if problems:
+        raise UserError(f"{len(problems)} broken files: {first_of(problems, '; ')}")
     splitter = learn_punkt(paragraph.text for document in documents for paragraph in document.paragraphs)
     prepared: dict[str, list[Sentence]] = {split: [] for split in lists}
     for document in documents:
@@ -109,11 +110,8 @@ def prepare_xml_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentenc
 
 
 def annotation_files(files: dict[str, list[Path]], suffix: str) -> dict[str, Path]:
-    """All annotation files by document; of ACE's several versions of a document the adjudicated `timex2norm`.
-
-    Raises:
-        UserError: a document is there twice.
-    """
+    """The annotation file of each document, in ACE of its several versions the adjudicated `timex2norm`; a `UserError`
+    if a document is there twice."""
     chosen = {}
     for file, paths in files.items():
         if file.endswith(suffix):
@@ -125,11 +123,8 @@ def annotation_files(files: dict[str, list[Path]], suffix: str) -> dict[str, Pat
 
 
 def read_pair(path: Path, source: Path, read_document: Callable[[Path, str, ET.Element], Document]) -> Document:
-    """A document from its annotation file and its text.
-
-    Raises:
-        UserError: one of them cannot be read, is not UTF-8 or no XML, or lacks what its format demands.
-    """
+    """A document from its annotation file and its text; a `UserError` if one of them cannot be read, is not UTF-8 or
+    no XML, or lacks what its format demands."""
     try:
         raw = source.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -143,11 +138,7 @@ def read_pair(path: Path, source: Path, read_document: Callable[[Path, str, ET.E
 
 
 def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sentence]]:
-    """The splits of a DyGIE++ directory.
-
-    Raises:
-        UserError: there is no such file, or lines of it are broken.
-    """
+    """The splits of DyGIE++ directories; a `UserError` if there is no such file, or lines of it are broken."""
     prepared: dict[str, list[Sentence]] = {}
     problems = []
     paths = [Path(directory) / f"{split}.json" for directory in recipe.input for split in SPLITS]
@@ -161,16 +152,11 @@ def prepare_dygiepp_splits(recipe: Recipe, report: Report) -> dict[str, list[Sen
                 sentences += read
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 problems.append(f"{path}, line {number}: {type(error).__name__} {error}")
-    fail_on(problems, "lines")
+    if problems:
+        raise UserError(f"{len(problems)} broken lines: {first_of(problems, '; ')}")
     if not prepared:
         raise UserError(f"no train.json, dev.json or test.json in {', '.join(recipe.input)}")
     return prepared
-
-
-def fail_on(problems: list[str], what: str) -> None:
-    """Raise one UserError for all problems, with their number and the first of them."""
-    if problems:
-        raise UserError(f"{len(problems)} broken {what}: {first_of(problems, '; ')}")
 
 
 if __name__ == "__main__":

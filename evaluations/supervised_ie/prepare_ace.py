@@ -20,11 +20,8 @@ def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
 
 
 def read_document(path: Path, raw: str, root: ET.Element) -> Document:
-    """One document, of the content of its .sgm file and the root of its .apf.xml.
-
-    Raises:
-        ValueError, LookupError: a part that the format demands is missing or wrong.
-    """
+    """One document, of the content of its .sgm file and the root of its .apf.xml; a `ValueError` or `LookupError` if a
+    part that the format demands is missing or wrong."""
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=False))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):

@@ -15,11 +15,8 @@ ACROSS = -1  # the sentence of what reaches from one into another
 
 
 def read_document(record: dict, where: str, report: Report) -> list[Sentence]:
-    """One document's sentences; `where` is its file and line, for the report. `Life.Die` becomes `Life:Die`.
-
-    Raises:
-        ValueError, KeyError, TypeError: the record is not of the format; the message says what is wrong.
-    """
+    """One document's sentences; `where` is its file and line, for the report. `Life.Die` becomes `Life:Die`. What is
+    not of the format is a `ValueError`, `KeyError` or `TypeError`."""
     doc_id, texts = record["doc_key"], record["sentences"]
     words = [word for tokens in texts for word in tokens]
     if not all(isinstance(tokens, list) for tokens in texts) or not all(isinstance(word, str) for word in words):

@@ -19,11 +19,8 @@ FILLER_ENTITIES = {"weapon": "WEA", "vehicle": "VEH"}
 
 
 def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
-    """The text that an annotation file belongs to: among all files by name, the one of its name; may not exist.
-
-    Raises:
-        UserError: it is there twice.
-    """
+    """The text that an annotation file belongs to: among all files by name, the one of its name, which may not exist; a
+    `UserError` if it is there twice."""
     names = [path.name.removesuffix(SUFFIX) + suffix for suffix in SOURCE_SUFFIXES]
     found = next((files[name] for name in names if name in files), [path.with_name(names[0])])
     if len(found) > 1:
@@ -32,11 +29,8 @@ def source_of(path: Path, files: dict[str, list[Path]]) -> Path:
 
 
 def read_document(path: Path, raw: str, root: ET.Element) -> Document:
-    """One document, of the content of its source file and the root of its .rich_ere.xml.
-
-    Raises:
-        ValueError, LookupError: a part that the format demands is missing or wrong.
-    """
+    """One document, of the content of its source file and the root of its .rich_ere.xml; a `ValueError` or
+    `LookupError` if a part that the format demands is missing or wrong."""
     document = Document(path.name.removesuffix(SUFFIX), path, *read_source(raw, tags_count=True))
     for entity in root.iter("entity"):
         for mention in entity.iter("entity_mention"):

@@ -59,9 +59,8 @@ def summary(counts: dict[str, np.ndarray], tasks: Iterable[str] = TASKS) -> dict
     table = {}
     for task in tasks:
         of_task = stacked[:, TASKS.index(task)]
-        precision, recall, f1 = micro_prf(of_task.sum(axis=0)).tolist()
-        low, high = f1_interval(of_task)
-        table[task] = {"precision": precision, "recall": recall, "f1": f1, "low": low, "high": high}
+        scores = [*micro_prf(of_task.sum(axis=0)).tolist(), *f1_interval(of_task)]
+        table[task] = dict(zip(("precision", "recall", "f1", "low", "high"), scores, strict=True))
     return table
 
 

@@ -32,7 +32,7 @@ from training.schedules import linear_schedule
 class Recipe:
     """The published recipe, and what it is applied to."""
 
-    FREE: ClassVar = frozenset(
+    FREE: ClassVar[frozenset[str]] = frozenset(
         {"model", "data", "name", "patterns", "symmetric_relations", "device", "resume", "restart"}
     )
 
