@@ -1,6 +1,7 @@
 """The commands from end to end: over-fitting thirty sentences, resuming, scoring, predicting, comparing."""
 
 import json
+import lzma
 import os
 import re
 import shutil
@@ -255,6 +256,13 @@ def test_odd_text_is_predicted(root, trained, capsys):
     (root / "odd.oneie.json").write_text(predicted)  # OneIE's own files end so
     predict.main(["--name", str(trained), "--input", str(root / "odd.oneie.json"), "--device", "cpu"])
     assert [json.loads(line)["tokens"] for line in capsys.readouterr().out.splitlines()] == tokens
+
+
+def test_compressed_json_lines_are_no_text(root, trained, capsys):
+    with lzma.open(root / "in.jsonl.xz", "wt") as file:
+        file.write('{"tokens": ["bob", "met", "anna"]}\n')
+    predict.main(["--name", str(trained), "--input", str(root / "in.jsonl.xz"), "--device", "cpu"])
+    assert json.loads(capsys.readouterr().out)["tokens"] == ["bob", "met", "anna"]
 
 
 def test_a_run_of_before_there_was_a_run_json_is_read_but_not_resumed(root, trained, capsys):

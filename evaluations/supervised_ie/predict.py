@@ -12,6 +12,7 @@ from common.errors import UserError, run
 from common.flags import Count, flag, parse
 from common.hardware import pick_device
 from common.text import read_lines
+from data.sources import bare_suffix
 from encoders import by_length, max_positions
 from evaluations.supervised_ie import checkpoint
 from evaluations.supervised_ie.batches import collate, make_examples
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> None:
     device, output = pick_device(recipe.device), recipe.output
     if output and (Path(output).is_dir() or not Path(output).resolve().parent.is_dir()):
         raise UserError(f"no file {output} can be written: it is a directory, or its directory is not there")
-    as_json = recipe.input.removesuffix(".gz").endswith((".jsonl", ".json"))
+    as_json = bare_suffix(Path(recipe.input)) in (".jsonl", ".json")
     sentences = read_sentences(recipe.input) if as_json else read_text(recipe.input)
     model, tokenizer = checkpoint.load_model(checkpoint.run_directory(recipe.name))
     predicted = extract(model.to(device), tokenizer, sentences, recipe.positions)
