@@ -10,10 +10,9 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -29,10 +28,7 @@ LAYOUT = 2  # of run.json; records of another layout, or without a number, are o
 
 
 class RunDirectory:
-    """A directory that one process writes into, from its making until the process ends or `close`.
-
-    Args:
-        path: made where it is absent.
+    """A directory, made where it is absent, that one process writes into until it ends or calls `close`.
 
     Raises:
         UserError: it cannot be written into, another process holds it, or its name is not UTF-8.
@@ -47,9 +43,9 @@ class RunDirectory:
                 pass
             self.lock = FileLock(path / LOCK)
             self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"another run is writing into {path}; wait for it, or choose another name") from None
         except OSError as error:
-            if isinstance(error, Timeout):
-                raise UserError(f"another run is writing into {path}; wait for it, or choose another name") from None
             raise UserError(f"cannot write into {path}: {error.strerror}") from None
         for left in path.glob(".*.tmp"):  # what a process that was killed had not finished writing
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -66,7 +62,6 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
         return present(self.path / FINISHED)
 
     def begin(
@@ -76,17 +71,17 @@ class RunDirectory:
         free: frozenset[str],
         resume: bool,
         restart: bool = False,
-        advice: Mapping[str, str] = MappingProxyType({}),
+        advice: dict[str, str] | None = None,
     ) -> bool:
         """Record what a new run is made with, or see that one that was begun before was made with the same.
 
         Args:
             arguments: the recipe.
             inputs: what it was applied to, by name: hashes of the data, of the weights, ...
-            free: arguments that do not touch what the run computes, and may change.
+            free: names of arguments and inputs that may change.
             resume: whether to go on with a run that was begun before.
             restart: whether to set such a run aside and begin anew.
-            advice: what to do where an argument of a name was changed, if that is more than to take it back.
+            advice: by argument, what to do where it was changed, if that is more than to take it back.
 
         Returns:
             whether the run was begun before.
@@ -94,8 +89,7 @@ class RunDirectory:
         Raises:
             UserError: it was, and `resume` is False, or it was made with something else, or its record is unreadable.
         """
-        recipe = json.loads(json.dumps(arguments, default=str))  # as it will be read again
-        inputs = json.loads(json.dumps(inputs))
+        now = json.loads(json.dumps({"arguments": arguments, "inputs": inputs}, default=str))  # as it is read again
         if restart:
             self.set_aside()
         if not present(self.path / RECORD):
@@ -104,7 +98,7 @@ class RunDirectory:
                     f"{self.path} holds a run without the {RECORD} that tells what it was made with, so that it "
                     "cannot be resumed; choose another name"
                 )
-            record = {"layout": LAYOUT, "arguments": recipe, "inputs": inputs, "environment": environment()}
+            record = {"layout": LAYOUT, **now, "environment": environment()}
             with disk_errors(self.path):
                 write_atomically(self.path / RECORD, json.dumps(record, indent=1))
                 sync_directory(self.path.parent)
@@ -114,15 +108,14 @@ class RunDirectory:
         before = read_record(self.path)
         if before.get("layout") != LAYOUT:
             raise UserError(f"{self.path} holds a run of another version of this project, which cannot be resumed")
-        for part, now in (("inputs", inputs), ("arguments", recipe)):
-            unknown = now.keys() - before[part].keys() if part == "inputs" else set()  # to an earlier version
-            for name in sorted(now.keys() - unknown | before[part].keys()):
-                if name not in free and before[part].get(name) != now.get(name):
-                    what = f"the {name.replace('_', ' ')}" if part == "inputs" else f"--{name}"
-                    to_do = advice.get(name, "go on with the same, or choose another name")
-                    raise UserError(
-                        f"{self.path} was made with {what} {before[part].get(name)}, now it is {now.get(name)}; {to_do}"
-                    )
+        # Inputs that only a later version knows are not compared.
+        compared = [("inputs", name, f"the {name.replace('_', ' ')}") for name in sorted(before["inputs"])]
+        compared += [("arguments", name, f"--{name}") for name in sorted(now["arguments"] | before["arguments"])]
+        for part, name, what in compared:
+            old, new = before[part].get(name), now[part].get(name)
+            if name not in free and old != new:
+                to_do = (advice or {}).get(name, "go on with the same, or choose another name")
+                raise UserError(f"{self.path} was made with {what} {old}, now it is {new}; {to_do}")
         return True
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -164,11 +157,7 @@ def disk_errors(directory: Path, safe: str = "what was saved before is untouched
 
 
 def present(path: Path) -> bool:
-    """Whether there is a file or a directory of a name.
-
-    Raises:
-        UserError: that cannot be told just now.
-    """
+    """Whether there is a file or a directory of a name; a `UserError` where that cannot be told just now."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -179,21 +168,12 @@ def present(path: Path) -> bool:
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """DIRECTORY/run.json, in which `arguments` and `inputs` are always dictionaries.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    record = _read(directory / RECORD)
-    return {"arguments": {}, "inputs": {}} | record
+    """DIRECTORY/run.json, always with `arguments` and `inputs`; a `UserError` where it is absent or damaged."""
+    return {"arguments": {}, "inputs": {}} | _read(directory / RECORD)
 
 
 def read_summary(directory: Path) -> dict[str, Any]:
-    """DIRECTORY/summary.json of a finished run.
-
-    Raises:
-        UserError: the run is not finished, or the file is damaged.
-    """
+    """DIRECTORY/summary.json of a finished run; a `UserError` where it is absent or damaged."""
     return _read(directory / FINISHED)
 
 

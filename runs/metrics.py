@@ -28,12 +28,11 @@ class MetricsLog:
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, open as long as the run
 
     def write(self, step: int, metrics: dict[str, Any]) -> None:
-        """Add a line."""
         self.file.write(json.dumps({self.key: step, **metrics}) + "\n")
         self.file.flush()
 
     def sync(self) -> None:
-        """Lines up to here survive a power cut; to be called before a checkpoint that relies on them."""
+        """Lines up to here survive a power cut."""
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
@@ -42,10 +41,7 @@ class MetricsLog:
 
 
 def read_metrics(directory: Path, key: str = "step") -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl in the order in which they were written; none where there is no such file.
-
-    Left out are lines that a crash tore and lines without a step.
-    """
+    """The lines of a run's metrics.jsonl, if there is one, in their order; without torn lines and those of no step."""
     file = directory / METRICS
     lines = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:

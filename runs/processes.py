@@ -15,14 +15,11 @@ DEATH = r"DataLoader worker|.*(gloo|NCCL|by peer)"  # how torch's messages begin
 
 @contextmanager
 def deaths(safe: Callable[[], str]) -> Iterator[None]:
-    """Turn torch's errors for the death of another process, one that prepares batches or one of several that train,
-    into one sentence; and leave no process behind when this one fails, whatever of.
+    """Turn torch's errors for the death of another process, which prepares batches or also trains, into a `UserError`;
+    and leave no process behind when this one fails, whatever of.
 
     Args:
         safe: what is not lost, as half a sentence, asked for when it is needed.
-
-    Raises:
-        UserError: another process ended.
     """
     try:
         yield
@@ -38,11 +35,7 @@ def deaths(safe: Callable[[], str]) -> Iterator[None]:
 
 
 def check_alive(processes: Sequence[BaseProcess], safe: str) -> None:
-    """See that no process failed or was killed.
-
-    Raises:
-        UserError: one did; it says what is safe.
-    """
+    """Raise a `UserError` that says what is safe if a process failed or was killed."""
     for process in processes:
         if process.exitcode:
             raise UserError(f"{ENDED}: process {process.pid} with status {process.exitcode}; {safe}")
