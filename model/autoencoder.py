@@ -27,15 +27,7 @@ from encoders.cpu import use_cpu_dropout
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import (
-    entropy,
-    global_mean,
-    kl_loss,
-    mean_type_probs,
-    sampled_cross_entropy,
-    sparsity_loss,
-    vocabulary_cross_entropy,
-)
+from model.losses import entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
 
 NONE: Any = None  # ModelOutput requires defaults
 
@@ -70,14 +62,11 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
     section 3).
 
     Everywhere, `attention_mask` is (B, T) with 0 at padding. It may also number several sentences packed into one
-    row, 1, 2, 3, ...; the ordinary mask of ones is the case of one sentence a row. Tokens see their own sentence
-    only and positions restart in each, so the result does not depend on the layout.
+    row, 1, 2, 3, ...: tokens see their own sentence only and positions restart in each, so the result does not depend
+    on the layout.
 
-    One matrix, the encoder's word embeddings, serves the encoder, the decoder and both vocabulary heads.
-
-    Attributes:
-        plain: the encoder with its MLM head, a model of transformers.
-        encoder: the encoder alone, a part of `plain`.
+    `plain` is the encoder with its MLM head, a model of transformers. One matrix, its word embeddings, serves the
+    encoder, the decoder and both vocabulary heads.
     """
 
     config_class = SparseLTConfig
@@ -114,7 +103,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             config: fields of `SparseLTConfig`.
 
         Raises:
-            common.errors.UserError: the encoder cannot be found, is of no known family, or its files are damaged.
+            common.errors.UserError: see `encoders.load_masked_lm`.
         """
         plain = load_masked_lm(name_or_path)
         tokenizer = load_tokenizer(name_or_path)
@@ -155,12 +144,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return encode(self.encoder, attention_mask, input_ids).last_hidden_state
 
     def type_tokens(self, input_ids: Tensor, attention_mask: Tensor, tau: float | Tensor = 1.0) -> TypingOutput:
-        """Type every token of clean sentences: the most probable type in eval mode, a soft sample in training.
-
-        Args:
-            input_ids, attention_mask: (B, T).
-            tau: temperature of the Gumbel-softmax; read only while training.
-        """
+        """Type every token of clean sentences, both (B, T): the most probable type in eval mode, while training a soft
+        sample of the Gumbel-softmax at temperature `tau`."""
         return self._type(self.encode(input_ids, attention_mask), tau)
 
     def _type(self, hidden_states: Tensor, tau: float | Tensor) -> TypingOutput:
@@ -174,10 +159,7 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     @staticmethod
     def next_tokens(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Teacher forcing: for each token but the row's last the next one of its own sentence, or -100.
-
-        (B, T) ids -> (B, T - 1)
-        """
+        """Teacher forcing: for each token but a row's last the next one of its own sentence, or -100; (B, T - 1)."""
         sentence, next_sentence = attention_mask[:, :-1], attention_mask[:, 1:]
         return torch.where((sentence == next_sentence) & (sentence > 0), input_ids[:, 1:], IGNORED)
 
@@ -207,20 +189,18 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             attention_mask: (B, T), see the class; ones when absent.
             masked_input_ids: (B, T), the same with some of the tokens masked.
             mlm_labels: (B, T), the original ids of the selected tokens, -100 elsewhere.
-            tau: temperature of the Gumbel-softmax; read only while training.
+            tau: see `type_tokens`.
             mlm_positions: (K,) where in the flattened batch the selected tokens are; looked up in `mlm_labels`
                 when absent, which on a GPU costs a wait for the device.
             return_logits: also return the logits of both heads.
-            sampled_words: estimate the reconstruction loss over so many random words besides those of the batch (see
-                `model.losses.sampled_cross_entropy`); 0: over the whole vocabulary.
+            sampled_words: of the reconstruction loss, see `model.losses.vocabulary_cross_entropy`.
             encoder_outputs, decoder_input_ids, past_key_values, use_cache, return_dict: what transformers' `generate`
                 passes at each of its steps.
         """
         if encoder_outputs is not None:
             assert attention_mask is not None and decoder_input_ids is not None
-            return self._decode_step(
-                encoder_outputs.last_hidden_state, attention_mask, decoder_input_ids, past_key_values
-            )
+            gated = encoder_outputs.last_hidden_state
+            return self._decode_step(gated, attention_mask, decoder_input_ids, past_key_values)
         given = [ids for ids in (masked_input_ids, input_ids) if ids is not None]
         if attention_mask is None:
             attention_mask = torch.ones_like(given[0])
@@ -252,10 +232,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
             states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated, rebuilt)
             states = states.flatten(0, 1)  # (B * (T - 1), D)
-            head = (states, words.detach() if rebuilt else words, self.reconstruction_bias, labels.flatten())
-            losses["reconstruction"] = (
-                sampled_cross_entropy(*head, sampled_words) if sampled_words else vocabulary_cross_entropy(*head)
-            )
+            matrix, bias = words.detach() if rebuilt else words, self.reconstruction_bias
+            losses["reconstruction"] = vocabulary_cross_entropy(states, matrix, bias, labels.flatten(), sampled_words)
             if return_logits:
                 output.reconstruction_logits = self.reconstruction_logits(states).view(*labels.shape, -1)
 
@@ -272,11 +250,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return output
 
     def _decode(self, inputs_embeds: Tensor, attention_mask: Tensor, gated: Tensor, detached: bool = False) -> Tensor:
-        """The decoder over a whole batch, (B, S, E) word embeddings with S <= T -> (B, S, E).
-
-        Args:
-            detached: no gradient reaches the encoder's embeddings.
-        """
+        """The decoder over a whole batch, (B, S, E) word embeddings with S <= T -> (B, S, E); no gradient reaches them
+        where they are `detached`."""
         length = inputs_embeds.shape[1]
         sentence = attention_mask[:, :length]
         causal = torch.ones(length, length, dtype=torch.bool, device=sentence.device).tril()
@@ -289,24 +264,20 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         )
 
     def _decode_step(
-        self,
-        gated: Tensor,
-        attention_mask: Tensor,
-        decoder_input_ids: Tensor,
-        past_key_values: Any,  # Cache | None
+        self, gated: Tensor, attention_mask: Tensor, new_ids: Tensor, cache: Cache | None
     ) -> Seq2SeqLMOutput:
         """One step of `generate`: (B, S) new ids after what the cache holds -> logits (B, S, V)."""
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
-        new = decoder_input_ids.shape[1]
-        positions = torch.arange(past, past + new, device=decoder_input_ids.device)
+        past = cache.get_seq_length() if cache is not None else 0
+        keys = torch.arange(past + new_ids.shape[1], device=new_ids.device)
+        positions = keys[past:]
         hidden = self.decoder(
-            embed(self.encoder, self.get_input_embeddings()(decoder_input_ids), positions[None]),
+            embed(self.encoder, self.get_input_embeddings()(new_ids), positions[None]),
             gated,
-            self_mask=(positions[:, None] >= torch.arange(past + new, device=positions.device))[None, None],
+            self_mask=(positions[:, None] >= keys)[None, None],
             cross_mask=(attention_mask > 0)[:, None, None, :],
-            past_key_values=past_key_values,
+            cache=cache,
         )
-        return Seq2SeqLMOutput(logits=self.reconstruction_logits(hidden), past_key_values=past_key_values)
+        return Seq2SeqLMOutput(logits=self.reconstruction_logits(hidden), past_key_values=cast(Any, cache))
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:

@@ -19,8 +19,11 @@ from encoders import load_tokenizer, read_tokenizer
 from model.autoencoder import SparseLTForPreTraining
 from model.configuration import SparseLTConfig
 
-# Published state-dict names -> ours, in the order in which they are tried.
+# Published state-dict names -> ours, in the order in which they are tried. Shared tensors have several.
 PUBLISHED_NAMES = [
+    (r"model\.cls\.predictions\.decoder\.weight|glm_head\.weight", "plain.bert.embeddings.word_embeddings.weight"),
+    (r"model\.cls\.predictions\.decoder\.bias", "plain.cls.predictions.bias"),
+    (r"decoder\.embeddings\.(.+)", r"plain.bert.embeddings.\1"),
     (r"model\.(.+)", r"plain.\1"),
     (r"sa_pm\.weight_proj\.weight", "typer.weight"),
     (r"sa_pm\.vars", "typer.type_embeddings"),
@@ -42,13 +45,6 @@ EARLIER_NAMES = [
 ]
 PROJECTIONS = {"q_proj": "self.query", "k_proj": "self.key", "v_proj": "self.value", "out_proj": "output.dense"}
 
-# Second names of shared tensors in the published layout: (name, the tensor it must equal).
-PUBLISHED_TIES = [
-    (r"model\.cls\.predictions\.decoder\.weight|glm_head\.weight", "model.bert.embeddings.word_embeddings.weight"),
-    (r"model\.cls\.predictions\.decoder\.bias", "model.cls.predictions.bias"),
-    (r"decoder\.embeddings\.(.+)", r"model.bert.embeddings.\1"),
-]
-
 
 def our_name(other: str, names: list[tuple[str, str]]) -> str:
     """Our name of a tensor that a table of `names` knows by another; a name not in the table is ours already."""
@@ -60,35 +56,28 @@ def our_name(other: str, names: list[tuple[str, str]]) -> str:
 
 def rename_published(published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """A published state dict under our names, each shared tensor once."""
-    ours = {}
+    names: dict[str, str] = {}  # ours -> theirs
     for name, tensor in published.items():
-        match, original = next(((m, o) for p, o in PUBLISHED_TIES if (m := re.fullmatch(p, name))), (None, ""))
-        if match is None:
-            ours[our_name(name, PUBLISHED_NAMES)] = tensor
-            continue
-        twin = published.get(match.expand(original))
-        if twin is not None and not torch.equal(tensor, twin):
-            raise UserError(f"{path}: `{name}` should be the same tensor as `{match.expand(original)}` but differs")
-    ours.pop("plain.bert.embeddings.position_ids", None)  # a buffer that old versions of transformers saved
-    return ours
+        first = names.setdefault(our_name(name, PUBLISHED_NAMES), name)
+        if first != name and not torch.equal(tensor, published[first]):
+            raise UserError(f"{path}: `{name}` should be the same tensor as `{first}` but differs")
+    names.pop("plain.bert.embeddings.position_ids", None)  # a buffer that old versions of transformers saved
+    return {ours: published[name] for ours, name in names.items()}
 
 
 def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict[str, Any]:
-    """What the class itself declares; of inherited fields some, as `num_labels`, make transformers build tables."""
+    """Those that the class itself declares; some inherited ones, as `num_labels`, make transformers build tables."""
     classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
     declared = {name for one in classes for name in one.__annotations__}
     return {name: value for name, value in fields.items() if name in declared}
 
 
-def our_config(fields: dict) -> SparseLTConfig:
-    """The configuration of a checkpoint in our layout."""
-    encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
-    encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
-    return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
-
-
-def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> SparseLTConfig:
-    """The configuration of a published checkpoint: its BERT's, and what the tensors tell of the rest."""
+def configuration(fields: dict, shapes: dict[str, tuple[int, ...]], ours: bool) -> SparseLTConfig:
+    """That of a checkpoint in our layout; or of a published one: its BERT's, and what the tensors tell of the rest."""
+    if ours:
+        encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
+        encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
+        return SparseLTConfig(**known_fields(fields, SparseLTConfig) | {"encoder": encoder})
     return SparseLTConfig(
         encoder=BertConfig(**known_fields(fields, BertConfig)),
         num_types=shapes["typer.weight"][0],
@@ -118,13 +107,8 @@ def check_fits(config: SparseLTConfig, shapes: dict[str, tuple[int, ...]], path:
 
 
 def check_links(directory: Path) -> None:
-    """Refuse a directory from elsewhere whose files are links that lead out of it: to what is on this machine alone.
-
-    The hub's cache, where a snapshot's files are links to its blobs, is let pass.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Refuse a directory from elsewhere, by a `UserError`, with links that lead out of it: to what is on this machine
+    alone. A snapshot in the hub's cache, whose files are links to its blobs, is let pass."""
     root = directory.resolve()
     allowed = [root, *([root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [])]
     for file in sorted(root.glob("*")):
@@ -160,17 +144,17 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
     fields = read_config(path)
     ours = fields.get("model_type") == SparseLTConfig.model_type
     stored = path / ("model.safetensors" if ours else "pytorch_model.bin")
-    if not ours and not stored.exists():
-        raise UserError(f"{path} holds no autoencoder, neither in our layout nor in the published one")
     if ours:
         tensors = {our_name(name, EARLIER_NAMES): tensor for name, tensor in read_safetensors(stored).items()}
-    else:
+    elif stored.exists():
         tensors = rename_published(read_pickle(stored), stored)
+    else:
+        raise UserError(f"{path} holds no autoencoder, neither in our layout nor in the published one")
     if not {"typer.weight", "decoder.layers.0.intermediate.dense.weight"} <= tensors.keys():
         raise UserError(f"{stored} holds no latent typer and decoder; is it a plain BERT?")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
-        config = our_config(fields) if ours else published_config(fields, shapes)
+        config = configuration(fields, shapes, ours)
         check_fits(config, shapes, path)
         model = SparseLTForPreTraining(config)
         model.load_state_dict(tensors, strict=False)  # the second names of tied tensors are not stored
@@ -209,11 +193,8 @@ def start_from(name_or_path: str, num_types: int, **config: Any) -> SparseLTForP
 
 
 def tokenizer_of(path: str | Path, name_or_path: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint: `name_or_path` where given, else its own, else the one of the encoder that a
-    published checkpoint, which has none of its own, says it was trained from.
-
-    Args:
-        name_or_path: hub id, `minilm`, or a directory, which needs no model.
+    """The tokenizer of a checkpoint: `name_or_path` (hub id, `minilm`, or a directory, which needs no model) if given;
+    or its own, or that of the encoder that a published checkpoint, which has none, says it was trained from.
 
     Raises:
         UserError: none is to be had, or its files are damaged.

@@ -14,15 +14,13 @@ class SparseLTConfig(PreTrainedConfig):
     """An encoder's configuration plus what the typer and the decoder add to it.
 
     Args:
-        encoder: configuration of the encoder that is trained on.
-        num_types: number of latent types C, type 0 ("not typed") included.
-        kl_form: "exponential" for the published code's `1 - exp(-KL)`, "plain" for the paper's `KL`.
+        num_types: latent types C, type 0 ("not typed") included.
+        kl_form: see `model.losses.kl_loss`.
         gate: "typed", or "open": the decoder reads the states themselves, as if there were no typer.
         detached: what does not train the encoder, its word embeddings included: "reconstruction", "types" (the
             sparsity and KL losses).
-        decoder_layers: Transformer layers of the decoder.
         decoder_attention_heads, decoder_intermediate_size: None for the encoder's.
-        decoder_layer_norm_eps: of the decoder; the published decoder does not use BERT's 1e-12.
+        decoder_layer_norm_eps: the published decoder does not use BERT's 1e-12.
         bos_token_id, eos_token_id: the tokenizer's [CLS] and [SEP]; a reconstruction starts and ends with them.
     """
 

@@ -23,28 +23,20 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(BertLayer(config, layer_idx=i) for i in range(num_layers))
 
     def forward(
-        self,
-        embedded: Tensor,
-        gated: Tensor,
-        self_mask: Tensor,
-        cross_mask: Tensor,
-        past_key_values: Cache | None = None,
+        self, embedded: Tensor, gated: Tensor, self_mask: Tensor, cross_mask: Tensor, cache: Cache | None = None
     ) -> Tensor:
-        """States from which each next token is predicted.
+        """States (B, S, E) from which each next token is predicted.
 
         Args:
             embedded: (B, S, E or D), see `encoders.embed`.
             gated: (B, T, D), the typer's output.
             self_mask: (B, 1, S, S) bool (with a cache: keys include the past), True where a token may look.
             cross_mask: (B, 1, S, T) bool.
-            past_key_values: cache of generation.
-
-        Returns:
-            (B, S, E)
+            cache: of generation.
         """
         if self.widen is not None and embedded.shape[-1] != gated.shape[-1]:
             embedded = self.widen(embedded)
         hidden = self.embedding_norm(embedded)  # (B, S, D)
         for layer in self.layers:
-            hidden = layer(hidden, self_mask, gated, cross_mask, past_key_values=past_key_values)
+            hidden = layer(hidden, self_mask, gated, cross_mask, past_key_values=cache)
         return hidden if self.narrow is None else self.narrow(hidden)

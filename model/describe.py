@@ -41,12 +41,11 @@ def describe(
     num_beams: int = 1,
     batch_size: int = 32,
 ) -> Iterator[Description]:
-    """Type and rebuild sentences, in the order given; any text goes, also none.
+    """Type and rebuild sentences, in the order given, by a model in eval mode; any text goes, also none.
 
     A reconstruction has at most as many tokens as what was read of its sentence.
 
     Args:
-        model: in eval mode.
         max_length: of a sentence in tokens, [CLS] and [SEP] included; longer ones are cut and marked so.
         num_beams: 1 for greedy search.
     """

@@ -24,11 +24,11 @@ class LatentTyper(nn.Module):
         self.type_embeddings = nn.Parameter(torch.empty(num_types, hidden_size))  # (C, D)
 
     def reset_parameters(self) -> None:
-        """The published start of the types' weights, and type embeddings around 1.
+        """The published start of the types' weights, and type embeddings around 1, which let the states through.
 
-        The published ones are uniform in (-0.5, 0.5): the gate is closed, and the decoder has nothing to read until it
-        has opened. Around 1 it lets the states through from the first step. In half of a 1,000-step run with a frozen
-        MiniLM, normal(1, 0.3) had a held-out reconstruction accuracy of 0.247 where the published start had 0.189.
+        The published ones are uniform in (-0.5, 0.5): the decoder has nothing to read until the gate has opened. After
+        half of a 1,000-step run with a frozen MiniLM, normal(1, 0.3) had a held-out reconstruction accuracy of 0.247,
+        the published start 0.189.
         """
         nn.init.kaiming_uniform_(self.weight, nonlinearity="linear")
         nn.init.normal_(self.type_embeddings, 1.0, 0.3)
@@ -38,15 +38,15 @@ class LatentTyper(nn.Module):
         return F.pad(F.linear(hidden_states, self.weight[1:]).float(), (1, 0))
 
     def forward(self, hidden_states: Tensor, tau: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Type every token.
+        """Type every token of clean sentences.
 
         Args:
-            hidden_states: (B, T, D) states of the encoder on the clean input.
+            hidden_states: (B, T, D) of the encoder.
             tau: temperature of the Gumbel-softmax; read only while training.
 
         Returns:
-            type_probs (B, T, C) float32, `softmax(logits)` without noise, which the sparsity and KL losses see;
-            type_ids (B, T), the most probable type; gated (B, T, D), what the decoder sees.
+            type_probs (B, T, C) float32, without noise, which the sparsity and KL losses see; type_ids (B, T), the most
+            probable type; gated (B, T, D), what the decoder sees.
         """
         logits = self.logits(hidden_states)  # (B, T, C)
         type_probs = logits.softmax(-1)

@@ -32,14 +32,10 @@ class SumOverProcesses(Function):
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """`total / count`, both first summed over all processes; 0 where nothing was counted.
+    """`total / count`, () or (C,) and (), both first summed over all processes; 0 where nothing was counted.
 
     The gradients of all processes are added on the way back, and the averaging of DistributedDataParallel divides
     by their number again: the gradient, too, is that of one process with the whole batch.
-
-    Args:
-        total: () or (C,), summed over this process' tokens.
-        count: (), the number of tokens summed.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         sums = SumOverProcesses.apply(torch.cat([total.reshape(-1), count.reshape(1).to(total)]))
@@ -105,15 +101,19 @@ class VocabularyCrossEntropy(Function):
         return grad_hidden.mul_(upstream), grad_weight, grad_bias.mul_(upstream), None
 
 
-def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
+def vocabulary_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, sampled_words: int = 0
+) -> Tensor:
     """Mean cross entropy of the labelled tokens in nats; L_mlm and L_rec (paper section 3).
 
     Args:
         hidden: (N, D) what the vocabulary head reads.
-        weight: (V, D), the word embeddings.
-        bias: (V,)
+        weight, bias: (V, D), the word embeddings, and (V,).
         labels: (N,), `IGNORED` where there is none.
+        sampled_words: 0; or of the `sampled_cross_entropy` that is returned instead.
     """
+    if sampled_words:
+        return sampled_cross_entropy(hidden, weight, bias, labels, sampled_words)
     if torch.is_grad_enabled():
         total = VocabularyCrossEntropy.apply(hidden, weight, bias, labels)
     else:
@@ -141,15 +141,7 @@ def sampled_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: 
 
 
 def mean_type_probs(type_probs: Tensor, attention_mask: Tensor) -> Tensor:
-    """The type distribution of the global batch, `p` of the losses below.
-
-    Args:
-        type_probs: (B, T, C).
-        attention_mask: (B, T), 0 at padding.
-
-    Returns:
-        (C,)
-    """
+    """The type distribution of the global batch, `p` of the losses below; (B, T, C) and (B, T) -> (C,)."""
     real = attention_mask > 0  # (B, T)
     # A sum, because a matrix product would be rounded to bfloat16 or TF32 where those are on.
     return global_mean((type_probs * real[..., None]).sum((0, 1)), real.sum())
@@ -167,12 +159,10 @@ def entropy(p: Tensor) -> Tensor:
 
 
 def kl_loss(p: Tensor, form: str) -> Tensor:
-    """L_kl: how far the types are from being used alike, `KL = KL(p || uniform) = log C - H(p)`.
+    """L_kl: how far the types are from being used alike, `KL = KL(p || uniform) = log C - H(p)`; `p` is (C,).
 
-    Args:
-        p: (C,), see `mean_type_probs`.
-        form: "exponential" for `1 - exp(-KL) = (C - exp H(p)) / C`, as the published code trains it;
-            "plain" for `KL`, as the paper writes it.
+    The form "exponential" is `1 - exp(-KL) = (C - exp H(p)) / C`, as the published code trains it, "plain" is `KL`, as
+    the paper writes it.
     """
     kl = math.log(p.numel()) - entropy(p)
     return -torch.expm1(-kl) if form == "exponential" else kl
