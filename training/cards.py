@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,35 @@ from common.files import ROOT
 from common.hub import card_of, corpus_of, origin, push, write_card
 from runs import read_metrics, read_record
 from training.checkpoints import MANIFEST, disk_errors
-from training.report import CURVES, Curve, curves
+from training.report import CURVES, curves
 
 HERE = Path(__file__).parent
 
 
-def record_of(directory: Path) -> dict[str, Any]:
-    """What a checkpoint was made with; of one that is no run, nothing."""
-    try:
-        return read_record(directory)
-    except UserError:
-        return {"arguments": {}, "inputs": {}}
+def card_fields(checkpoint: Path, measured: str = "") -> dict[str, Any]:
+    """What both templates read: record (run.json) and its arguments; typed, whether typer and decoder were trained,
+    which the control, plain MLM, does not; step and validation_step, the last ones; measures, of the last validation.
 
-
-def last_step(*parts: dict[str, Curve]) -> int | None:
-    """The last step that any of the curves reaches."""
-    return max((curve[-1][0] for part in parts for curve in part.values()), default=None)
-
-
-def is_typed(training: dict[str, Curve]) -> bool:
-    """Whether typer and decoder were trained; plain MLM, the control, trains neither."""
-    return bool(training.keys() & {"sparsity_loss", "kl_loss", "reconstruction_loss"})
+    Args:
+        measured: how the names of the measures begin.
+    """
+    record: dict[str, Any] = {"environment": {}, "arguments": {}}
+    with suppress(UserError):  # it is no run, or not a whole one
+        record |= read_record(checkpoint)
+    training, validation = curves(read_metrics(checkpoint))
+    steps, validation_steps = ([curve[-1][0] for curve in part.values()] for part in (training, validation))
+    return {
+        "record": record,
+        "arguments": record["arguments"],
+        "typed": bool(training.keys() & {"sparsity_loss", "kl_loss", "reconstruction_loss"}),
+        "step": max(steps + validation_steps, default=None),
+        "validation_step": max(validation_steps, default=None),
+        "measures": {name: curve[-1][1] for name, curve in validation.items() if name.startswith(measured)},
+    }
 
 
 def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -> dict[str, Any]:
-    """The card's metadata; `measures` are the last validation's."""
+    """The metadata of a card with these fields."""
     corpus, hub_datasets = corpus_of(str(arguments.get("data", "")))
     results = [
         EvalResult(
@@ -65,59 +70,33 @@ def conversion_of(run_directory: Path | str) -> str:
 
 
 def write_model_card(run_directory: Path) -> Path:
-    """Write RUN/README.md, the autoencoder's card, from RUN's run.json and metrics.jsonl.
-
-    It holds what the model is, how to use it, its recipe, its data and the last validation. What the files do not
-    tell is left out.
+    """Write RUN/README.md, the autoencoder's card: what it is, how to use it, its recipe, its data and the last
+    validation, as far as RUN's run.json and metrics.jsonl tell.
 
     Raises:
         UserError: the disk is full or read-only.
     """
-    run_directory = Path(run_directory).absolute()
-    record = record_of(run_directory)
-    training, validation = curves(read_metrics(run_directory))
-    measures = {name: curve[-1][1] for name, curve in validation.items()}
+    run_directory = run_directory.absolute()
+    fields = card_fields(run_directory)
     path = str(run_directory.relative_to(ROOT) if run_directory.is_relative_to(ROOT) else run_directory)
+    fields |= {"name": run_directory.name, "path": path, "conversion": conversion_of(path), "titles": CURVES}
+    fields["curves"] = (run_directory / "curves.svg").is_file()
+    about = metadata(run_directory.name, fields["arguments"], fields["measures"])
     with disk_errors(run_directory):
-        return write_card(
-            run_directory,
-            HERE / "autoencoder_card.md.jinja",
-            metadata(run_directory.name, record["arguments"], measures),
-            name=run_directory.name,
-            path=path,
-            conversion=conversion_of(path),
-            record={"environment": {}} | record,
-            arguments=record["arguments"],
-            typed=is_typed(training),
-            step=last_step(training, validation),
-            validation_step=last_step(validation),
-            measures=[(CURVES.get(name, name), value) for name, value in measures.items()],
-            curves=(run_directory / "curves.svg").is_file(),
-        )
+        return write_card(run_directory, HERE / "autoencoder_card.md.jinja", about, **fields)
 
 
-def write_encoder_card(directory: Path, name: str, checkpoint: Path) -> Path:
+def write_encoder_card(directory: Path, name: str, checkpoint: Path) -> None:
     """Write DIRECTORY/README.md, the card of a checkpoint's plain encoder, with the run's last held-out MLM loss.
 
     Where the checkpoint has a card, its origin counts: paths may mean something else by now.
     """
-    arguments = record_of(checkpoint)["arguments"]
-    training, validation = curves(read_metrics(checkpoint))
-    measures = {name: curve[-1][1] for name, curve in validation.items() if name.startswith("mlm")}
-    about = metadata(name, arguments, measures)
+    fields = card_fields(checkpoint, "mlm")
+    about = metadata(name, fields["arguments"], fields["measures"])
     if (checkpoint / "README.md").is_file():
         names = ("base_model", "license", "language", "datasets")
         about = {key: value for key, value in about.items() if key not in names} | card_of(checkpoint, *names)
-    return write_card(
-        directory,
-        HERE / "encoder_card.md.jinja",
-        about,
-        name=name,
-        arguments=arguments,
-        typed=is_typed(training),
-        step=last_step(training, validation),
-        measures=[(CURVES.get(name, name), value) for name, value in measures.items()],
-    )
+    write_card(directory, HERE / "encoder_card.md.jinja", about, name=name, titles=CURVES, **fields)
 
 
 def push_run(run_directory: Path, repository: str | None) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 import runs.directory
@@ -36,8 +35,8 @@ LONGER = "the schedule is part of a run, so that it cannot be made longer: start
 
 def what_is_safe(run_directory: Path) -> str:
     """Half a sentence with the newest checkpoint."""
-    newest = max((step for step, _ in saved_steps(run_directory)), default=None)
-    return "nothing was saved before" if newest is None else f"the checkpoint step-{newest} is untouched"
+    saved = saved_steps(run_directory)
+    return f"the checkpoint step-{saved[-1][0]} is untouched" if saved else "nothing was saved before"
 
 
 def disk_errors(run_directory: Path) -> AbstractContextManager[None]:
@@ -63,40 +62,37 @@ def save_step(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     keep_last: int,
-) -> Path:
+) -> None:
     """Write `step-N/` beside, sync it, rename it, and only then prune to the newest `keep_last`.
 
-    Args:
-        state: JSON-able; floats survive exactly.
-
-    Raises:
-        UserError: the disk is full or read-only; earlier checkpoints are untouched.
+    `state` is what JSON can hold; floats survive exactly. Of a full or read-only disk comes a `UserError`.
     """
     directory, beside = run_directory / f"step-{step}", run_directory / f".step-{step}.tmp"
     with disk_errors(run_directory):
         try:
             beside.mkdir()
             write_model(beside, model, tokenizer)
-            save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
+            names, moments = parameter_names(model, optimizer), optimizer.state_dict()["state"]
+            tensors = {f"{names[i]}/{key}": t.contiguous() for i, part in moments.items() for key, t in part.items()}
+            save_file(tensors, beside / "optimizer.safetensors")
             (beside / "training_state.json").write_text(json.dumps({"step": step, **state}, indent=1))
             write_manifest(beside)
             os.replace(beside, directory)
             sync_directory(run_directory)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-        for _, old in sorted(saved_steps(run_directory))[:-keep_last]:
+        for _, old in saved_steps(run_directory)[:-keep_last]:
             shutil.rmtree(old)
-    return directory
 
 
 def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
-    """The finished model into the run's own directory, each file whole or absent; the manifest, last, says done."""
+    """The finished model into the run's own directory, each file whole or absent; the manifest is the last."""
     beside = run_directory / ".final.tmp"
     with disk_errors(run_directory):
         try:
             write_model(beside, model, tokenizer)
             write_manifest(beside)
-            for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):  # the manifest last
+            for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):
                 os.replace(file, run_directory / file.name)
             sync_directory(run_directory)
         finally:
@@ -111,11 +107,8 @@ def write_manifest(directory: Path) -> None:
 
 
 def damage(directory: Path) -> str | None:
-    """What is wrong with a checkpoint by its manifest, in a few words; None for an intact one.
-
-    Raises:
-        UserError: it cannot be read just now, which says nothing about it.
-    """
+    """What is wrong with a checkpoint by its manifest, in a few words; None for an intact one. What cannot be read just
+    now is a `UserError`."""
     file = directory / MANIFEST
     try:
         files = json.loads(file.read_bytes())
@@ -133,17 +126,13 @@ def damage(directory: Path) -> str | None:
 
 
 def saved_steps(run_directory: Path, name: str = r"step-(\d+)") -> list[tuple[int, Path]]:
-    """The checkpoints of a run as (step, directory), in no order, intact or not.
-
-    Raises:
-        UserError: the run's directory cannot be read just now.
-    """
+    """The checkpoints of a run as (step, directory), sorted, intact or not. What cannot be read just now is a
+    `UserError`."""
     try:
         entries = list(run_directory.iterdir()) if present(run_directory) else []
     except OSError as error:
         raise UserError(f"{run_directory} cannot be read: {error.strerror}; nothing was changed") from None
-    names = ((re.fullmatch(name, path.name), path) for path in entries)
-    return [(int(match[1]), path) for match, path in names if match]
+    return sorted((int(match[1]), path) for path in entries if (match := re.fullmatch(name, path.name)))
 
 
 def had_steps(run_directory: Path) -> int:
@@ -152,21 +141,17 @@ def had_steps(run_directory: Path) -> int:
     Metrics of later steps than the first that is saved are written only when it is.
     """
     passed_over = [step for step, _ in saved_steps(run_directory, r"(?:damaged-)?step-(\d+)")]
-    written = max((line["step"] for line in read_metrics(run_directory)), default=0)
     first_save = read_record(run_directory)["arguments"].get("save_steps", 0)
-    return max([*passed_over, written if written > first_save else 0])
+    written = [line["step"] for line in read_metrics(run_directory) if line["step"] > first_save]
+    return max([0, *passed_over, *written])
 
 
 def newest_run(output_dir: Path) -> Path:
-    """The run under a directory whose final model was written last.
-
-    Raises:
-        UserError: there is none.
-    """
-    finished = [file.parent for file in output_dir.glob(f"*/{MANIFEST}")]
+    """The run under a directory whose final model was written last; a `UserError` where there is none."""
+    finished = list(output_dir.glob(f"*/{MANIFEST}"))
     if not finished:
         raise UserError(f"{output_dir} holds no finished run of pretrain.py; name a checkpoint by --checkpoint")
-    return max(finished, key=lambda run: (run / MANIFEST).stat().st_mtime_ns)
+    return max(finished, key=lambda manifest: manifest.stat().st_mtime_ns).parent
 
 
 def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | None:
@@ -174,9 +159,8 @@ def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | No
 
     Newer, damaged ones are named in a warning and renamed, lest they count among the newest that are kept.
     """
-    for _, directory in sorted(saved_steps(run_directory), reverse=True):
-        problem = damage(directory)
-        if problem is None:
+    for _, directory in reversed(saved_steps(run_directory)):
+        if not (problem := damage(directory)):
             return directory
         aside = directory.with_name(f"damaged-{directory.name}")
         with disk_errors(run_directory):
@@ -187,15 +171,10 @@ def newest_intact(run_directory: Path, warn: Callable[[str], None]) -> Path | No
     return None
 
 
-def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state by parameter name."""
+def parameter_names(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The names of an optimiser's parameters, in the order in which its state_dict numbers them."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}/{key}": value.contiguous()
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-        for key, value in optimizer.state[parameter].items()
-    }
+    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def load_step(
@@ -205,15 +184,12 @@ def load_step(
     # strict=False: the second names of tied tensors are not stored
     model.load_state_dict(read_safetensors(directory / "model.safetensors"), strict=False)
     tensors = read_safetensors(directory / "optimizer.safetensors")
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    state_dict = optimizer.state_dict()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state_dict["state"] = {
-        number: {key: tensors[f"{names[parameter]}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        for number, parameter in enumerate(parameters)
-        if f"{names[parameter]}/step" in tensors
+    moments = {
+        number: {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        for number, name in enumerate(parameter_names(model, optimizer))
+        if f"{name}/step" in tensors  # a parameter that has been frozen has none
     }
-    optimizer.load_state_dict(state_dict)
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     state = json.loads((directory / "training_state.json").read_text())
     return state.pop("step"), state
 
@@ -225,16 +201,11 @@ def where_to_start(run_directory: RunDirectory, recipe: Recipe, inputs: dict[str
         the checkpoint to go on from; whether the run is finished.
 
     Raises:
-        UserError: the run was made with something else, or is not to be resumed.
+        UserError: see `RunDirectory.begin`; or checkpoints were there and none is intact.
     """
-    if not run_directory.begin(
-        asdict(recipe),
-        inputs,
-        recipe.FREE | {"start"},  # a resumed run has its checkpoint's weights
-        recipe.resume,
-        recipe.restart,
-        {"max_steps": LONGER.format(recipe.directory)},
-    ):
+    free = recipe.FREE | {"start"}  # a resumed run has its checkpoint's weights
+    advice = {"max_steps": LONGER.format(recipe.directory)}
+    if not run_directory.begin(asdict(recipe), inputs, free, recipe.resume, recipe.restart, advice):
         return None, False
     if run_directory.finished and damage(recipe.directory) is None:
         print(f"{recipe.directory} is finished; nothing to do")

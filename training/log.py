@@ -23,11 +23,7 @@ TRACKED = "trackers.json"  # what each tracker calls the run
 
 
 def pick_trackers(report_to: str) -> list[str]:
-    """The trackers of `--report_to`, as accelerate knows them.
-
-    Raises:
-        UserError: there is no such tracker, or its package is not installed.
-    """
+    """The trackers of `--report_to`; a `UserError` where there is no such one, or its package is not installed."""
     names = [name for part in report_to.split(",") if (name := part.strip())]
     if names in ([], ["none"]):
         return []
@@ -45,10 +41,8 @@ def pick_trackers(report_to: str) -> list[str]:
 def is_of_disk(error: BaseException | None, directory: Path) -> bool:
     """Whether a disk is full, failing or read-only, or a file in the directory cannot be written; networks raise the
     same class."""
-    if not isinstance(error, OSError):
-        return False
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-    return full or str(error.filename or "").startswith(str(directory))
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+    return isinstance(error, OSError) and (error.errno in full or str(error.filename or "").startswith(str(directory)))
 
 
 class RunLog:
@@ -80,7 +74,11 @@ class RunLog:
 
     def start_trackers(self, resumed_after: int) -> None:
         """Begin the trackers' runs, or go on with those of before, whose names are in `TRACKED`."""
-        name, before = self.directory.name, self.tracked()
+        name, file = self.directory.name, self.directory / TRACKED
+        try:
+            before = dict(json.loads(file.read_text())) if file.exists() else {}
+        except (ValueError, TypeError):
+            raise UserError(f"{file} is damaged; without it the run begins anew in its trackers") from None
         unique = before.get("trackio", f"{name}-{uuid.uuid4().hex[:8]}")  # it knows a run by its name alone
         config = read_record(self.directory)["arguments"]
         wandb = {"id": before.get("wandb"), "name": name, "config": config, "resume": "allow", "dir": self.directory}
@@ -91,26 +89,13 @@ class RunLog:
             "mlflow": {"run_id": before.get("mlflow"), "run_name": name},
         }
         called = {"wandb": lambda run: run.id, "trackio": lambda run: unique, "mlflow": lambda run: run.info.run_id}
-        advice = f"; without {self.directory / TRACKED} it begins anew there" * bool(before)
-        with self.tracker_errors(advice):
+        with self.tracker_errors(f"; without {file} it begins anew there" if before else ""):
             self.accelerator.init_trackers(PROJECT, init_kwargs=options)
             now = {one.name: called[one.name](one.tracker) for one in self.accelerator.trackers if one.name in called}
             if now:
-                write_atomically(self.directory / TRACKED, json.dumps(before | now))
+                write_atomically(file, json.dumps(before | now))
             if "mlflow" in now.keys() - before.keys():  # it lets no parameter change
                 self.accelerator.get_tracker("mlflow").store_init_configuration(config)
-
-    def tracked(self) -> dict[str, str]:
-        """What each tracker calls the run; nothing before there is one.
-
-        Raises:
-            UserError: the file that says so is damaged.
-        """
-        file = self.directory / TRACKED
-        try:
-            return dict(json.loads(file.read_text())) if file.exists() else {}
-        except (ValueError, TypeError):
-            raise UserError(f"{file} is damaged; without it the run begins anew in its trackers") from None
 
     @contextmanager
     def tracker_errors(self, advice: str = "") -> Iterator[None]:
@@ -120,11 +105,9 @@ class RunLog:
         except Exception as error:  # each has its own
             if is_of_disk(error, self.directory):
                 raise
-            names = ",".join(map(str, self.accelerator.log_with))
-            raise UserError(
-                f"--report_to {names}: {first_line(error)}; the same command goes on, with another --report_to as well"
-                + advice
-            ) from None
+            failed = f"--report_to {','.join(map(str, self.accelerator.log_with))}: {first_line(error)}"
+            go_on = "the same command goes on, with another --report_to as well"
+            raise UserError(f"{failed}; {go_on}{advice}") from None
 
     def print(self, text: str) -> None:
         """A line above the progress bar."""
@@ -133,15 +116,15 @@ class RunLog:
 
     def write(self, step: int, metrics: dict[str, float], validation: bool = False) -> None:
         """A line of metrics; those of a validation are a group of their own."""
-        group = "validation" if validation else "train"
         if self.lines:
+            group = "validation" if validation else "train"
             with disk_errors(self.directory):
-                self.lines.write(step, {"validation": metrics} if validation else metrics)
+                self.lines.write(step, {group: metrics} if validation else metrics)
                 with self.tracker_errors():
                     self.accelerator.log({f"{group}/{name}": value for name, value in metrics.items()}, step)
 
     def sync(self) -> None:
-        """Lines up to here survive a power cut; to be called before a checkpoint that relies on them."""
+        """See `MetricsLog.sync`; to be called before a checkpoint that relies on the lines."""
         if self.lines:
             with disk_errors(self.directory):
                 self.lines.sync()

@@ -11,13 +11,9 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import write_atomically
 
-GRADIENT_NORM = "gradient_norm"
-
 
 class Meter:
-    """Adds up metrics on the device, without waiting for it.
-
-    Every step must bring the same names.
+    """Adds up metrics, which must have the same names in every step, on the device, without waiting for it.
 
     Args:
         scaled: whether a loss scaler leaves out steps whose gradient overflows; they count as norm 0, and are counted.
@@ -37,7 +33,7 @@ class Meter:
     def add(self, metrics: Mapping[str, Tensor], share: float) -> None:
         """Add a batch's metrics, () each; `share` is the batch's in its step."""
         if not self.names:
-            self._name([*metrics, GRADIENT_NORM])
+            self._name([*metrics, "gradient_norm"])
         values = torch.stack([value.detach() for value in metrics.values()])  # (N - 1,)
         self.now[:-1] += values * share
 
@@ -83,11 +79,10 @@ class Meter:
         return means | ({"skipped_steps": int(self.skipped)} if self.scaled else {})
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs, JSON-able; floats survive exactly."""
+        """What a resumed run needs, JSON-able."""
         return {"names": self.names, "sums": self.sums.tolist(), "steps": self.steps, "skipped": int(self.skipped)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
         self._name(state["names"])
         self.sums += torch.tensor(state["sums"], dtype=torch.float64, device=self.device)
         self.steps = state["steps"]

@@ -14,9 +14,8 @@ GIB = 2**30
 
 
 def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> None:
-    """See that there is room for the checkpoints that are kept, the one being written beside them, and the final model.
-
-    What a resumed run's checkpoints take already counts as room for the later ones.
+    """See that there is room for the checkpoints that are kept, the one being written beside them, and the final model,
+    which also have the room that a resumed run's checkpoints take already.
 
     Raises:
         UserError: the disk has less, or a checkpoint cannot be read just now.
@@ -39,19 +38,16 @@ def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> N
 
 
 def memory_warning(model: SparseLTForPreTraining, tokens: int, device: torch.device) -> str | None:
-    """A sentence if weights, gradients, AdamW's moments and the activations of a batch of `tokens` tokens seem to be
-    more than what is free on the machine or the GPU. It is a guess, so that nothing is refused for it."""
+    """A sentence if training on batches of `tokens` tokens seems to take more memory than is free on the machine or the
+    GPU. It is a guess, so that nothing is refused for it."""
     config = model.config.encoder
     parameters = sum(parameter.numel() for parameter in model.parameters())
     # Kept for the backward pass, per token: in each layer and for both encoder passes about 20 hidden-sized vectors,
     # two intermediate-sized ones and two rows of attention weights per head; three times a row of logits.
-    per_layer = (
-        20 * config.hidden_size
-        + 2 * getattr(config, "intermediate_size", 4 * config.hidden_size)
-        + 2 * 128 * config.num_attention_heads
-    )
+    intermediate = getattr(config, "intermediate_size", 4 * config.hidden_size)
+    per_layer = 20 * config.hidden_size + 2 * intermediate + 2 * 128 * config.num_attention_heads
     activations = tokens * (2 * config.num_hidden_layers * per_layer + 3 * config.vocab_size)
-    needed = 4 * (4 * parameters + activations)
+    needed = 4 * (4 * parameters + activations)  # also of gradients and AdamW's moments
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if free >= needed:
         return None

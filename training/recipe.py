@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from common.errors import UserError
 from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, Weight, flag, parse
@@ -80,36 +80,18 @@ class Recipe:
     resume: bool = flag(True, "whether to go on with the run that the directory holds; --no_resume refuses it")
     restart: bool = flag(False, "whether to begin anew, and keep the run that the directory holds in before-N/ in it")
 
-    # What does not touch the numbers a run computes, or is recorded by what it resolved to: a resumed run may change
-    # it.
-    FREE: ClassVar[frozenset[str]] = frozenset(
-        [
-            "name",
-            "output_dir",
-            "model",
-            "data",
-            "text_column",
-            "long_lines",
-            "mixed_precision",
-            "device",
-            "compile",
-            "num_workers",
-            "report_to",
-            "save_steps",
-            "keep_last",
-            "push_to_hub",
-            "resume",
-            "restart",
-        ]
-    )
+    # A resumed run may change what is recorded by what it resolves to, and what does not touch the numbers it computes.
+    RESOLVED: ClassVar = frozenset({"model", "data", "text_column", "long_lines", "mixed_precision"})
+    PLACES: ClassVar = frozenset({"name", "output_dir", "device", "compile", "num_workers"})
+    RECORDS: ClassVar = frozenset({"report_to", "save_steps", "keep_last", "push_to_hub", "resume", "restart"})
+    FREE: ClassVar = RESOLVED | PLACES | RECORDS
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise UserError(f"--name {self.name!r}: letters, digits, `.`, `_` and `-` only, a letter or digit first")
-        if not 0 < self.validation_fraction < 1:
-            raise UserError(f"--validation_fraction {self.validation_fraction}: must lie between 0 and 1")
-        if not 0 < self.mlm_probability < 1:
-            raise UserError(f"--mlm_probability {self.mlm_probability}: must lie between 0 and 1")
+        for name in ("validation_fraction", "mlm_probability"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: must lie between 0 and 1")
         if self.temperature_share == 0:
             raise UserError("--temperature_share 0.0: must be above 0")
         check_repository(self.push_to_hub)
@@ -121,14 +103,9 @@ class Recipe:
 
     @property
     def directory(self) -> Path:
-        """Where the run's results go."""
         return self.output_dir / self.name
 
 
 def read_recipe(argv: list[str], description: str | None = None) -> Recipe:
     """The recipe of a command line; `--model minilm` has defaults of its own."""
-
-    def defaults(given: Any) -> dict[str, Any]:
-        return MINILM if given.model == "minilm" else {}
-
-    return parse(Recipe, argv, description, defaults)
+    return parse(Recipe, argv, description, lambda given: MINILM if given.model == "minilm" else {})

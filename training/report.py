@@ -36,8 +36,7 @@ Curve = list[tuple[int, float]]  # (step, value), steps ascending
 def curves(lines: list[dict[str, Any]]) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """The curves in a run's metrics, of training and of validation, by name, those of `CURVES` first.
 
-    A run that went on from a checkpoint may have written a step twice; the later line counts. Values that are no finite
-    number are left out.
+    Of a step that was written twice the later line counts. Values that are no finite number are left out.
     """
     training: dict[str, dict[int, float]] = {name: {} for name in CURVES}
     validation: dict[str, dict[int, float]] = {name: {} for name in CURVES}
@@ -72,14 +71,13 @@ def draw_curve(axes: Axes, name: str, training: Curve, validation: Curve) -> Non
     axes.ticklabel_format(axis="y", style="scientific", scilimits=(-3, 6))
 
 
-def curves_figure(training: dict[str, Curve], validation: dict[str, Curve], columns: int = 4) -> Figure:
-    """Small multiples of every curve there is."""
-    names = list(dict.fromkeys([*training, *validation]))
-    rows = max(1, -(-len(names) // columns))
-    figure = Figure(figsize=(2.8 * columns, 2 * rows), layout="constrained")
+def curves_figure(training: dict[str, Curve], validation: dict[str, Curve]) -> Figure:
+    """Small multiples of every curve there is, four a row."""
+    names = list(training | validation)
+    rows = max(1, -(-len(names) // 4))
+    figure = Figure(figsize=(11.2, 2 * rows), layout="constrained")
     for i, name in enumerate(names, 1):
-        axes = figure.add_subplot(rows, columns, i)
-        draw_curve(axes, name, training.get(name, []), validation.get(name, []))
+        draw_curve(figure.add_subplot(rows, 4, i), name, training.get(name, []), validation.get(name, []))
     if names:
         figure.supxlabel("step; blue line: training, orange points: validation", fontsize=8)
     else:
@@ -88,13 +86,12 @@ def curves_figure(training: dict[str, Curve], validation: dict[str, Curve], colu
 
 
 def write_curves(run_directory: Path) -> Path:
-    """Draw RUN/metrics.jsonl as RUN/curves.svg. Any metrics will do, none included.
+    """Draw RUN/metrics.jsonl as RUN/curves.svg; any metrics will do, none included.
 
     Raises:
         UserError: the disk is full or read-only.
     """
-    path = Path(run_directory) / "curves.svg"
-    with disk_errors(path.parent), rc_context(STYLE):
-        figure = curves_figure(*curves(read_metrics(path.parent)))
-        write_atomically(path, svg(figure))
+    path = run_directory / "curves.svg"
+    with disk_errors(run_directory), rc_context(STYLE):
+        write_atomically(path, svg(curves_figure(*curves(read_metrics(run_directory)))))
     return path

@@ -24,20 +24,17 @@ def validate(
     accelerator: Accelerator,
     mlm_only: bool,
 ) -> dict[str, float]:
-    """Losses and metrics (means of the batches'), accuracies and BLEU on held-out sentences, types chosen hard.
+    """Metrics on held-out sentences, types chosen hard: every NAME_loss and the model's own (means of the batches'),
+    mlm_accuracy; unless `mlm_only` also reconstruction_accuracy (both in 0..1), and bleu (percent) of greedy
+    reconstructions of the first `BLEU_SENTENCES`.
 
     The masking is the same at every call and for every run. All processes take part and get the same numbers.
-
-    Returns:
-        NAME_loss of every loss, the model's metrics, mlm_accuracy; unless `mlm_only` also reconstruction_accuracy
-        (accuracies and shares in 0..1), and bleu (percent) of greedy reconstructions of the first `BLEU_SENTENCES`.
     """
     was_training = model.training
     model.eval()
     batch_size = max(min(batch_size, len(dataset)), accelerator.num_processes)  # every process gets a sentence
-    batches = Batches(
-        dataset, tokenizer, batch_size, max_length, 0, accelerator.process_index, accelerator.num_processes
-    )
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    batches = Batches(dataset, tokenizer, batch_size, max_length, 0, rank, world_size)
     count = max(1, len(dataset) // batch_size)
     means: dict[str, torch.Tensor] = {}
     hits = torch.zeros(4, device=accelerator.device)  # right and counted: of the MLM, of the reconstruction

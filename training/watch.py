@@ -12,10 +12,8 @@ from torch import Tensor
 
 
 class CollapseWatch:
-    """Says once that the types have come to say nothing and have stayed so for some looks.
-
-    A new typer types nearly every token, so that "everything is typed" is a finding only after fewer were. It may
-    then type hardly any for a while, until the reconstruction asks for them.
+    """Says once that the types have come to say nothing, and have for `PATIENCE` looks: a new typer may type hardly any
+    token for a while. It begins by typing nearly every one, which is a finding only after fewer were.
     """
 
     PATIENCE = 5
@@ -29,13 +27,12 @@ class CollapseWatch:
         if self.in_a_row == self.PATIENCE:  # said before
             return None
         self.sparse_once |= share_typed < 0.95
-        problem = None
-        if share_typed < 0.01:
-            problem = "nothing is typed any more; --beta may be too high"
-        elif type_perplexity < 1.05:
-            problem = "one type is left; --gamma may be too low"
-        elif share_typed > 0.999 and self.sparse_once:
-            problem = "everything is typed; --beta may be too low"
+        signs = {
+            "nothing is typed any more; --beta may be too high": share_typed < 0.01,
+            "one type is left; --gamma may be too low": type_perplexity < 1.05,
+            "everything is typed; --beta may be too low": share_typed > 0.999 and self.sparse_once,
+        }
+        problem = next((problem for problem, found in signs.items() if found), None)
         self.in_a_row = self.in_a_row + 1 if problem else 0
         if self.in_a_row < self.PATIENCE:
             return None
@@ -70,14 +67,12 @@ class DeadTypeWatch:
 
 
 class StopSignal:
-    """SIGTERM and Ctrl-C ask for a stop after the step; a second one, a second later, ends the process at once.
-
-    Not earlier, because launchers pass on to their processes the Ctrl-C that these got from the terminal already.
+    """SIGTERM and Ctrl-C ask for a stop after the step; another one ends the process at once, but not within a second:
+    launchers pass on to their processes the Ctrl-C that these got from the terminal already.
     """
 
     def __init__(self) -> None:
-        self.number = 0
-        self.asked = 0.0
+        self.number, self.asked = 0, 0.0
         self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
