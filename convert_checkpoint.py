@@ -38,11 +38,7 @@ class Conversion:
 
 
 def check_output(output: Path, checkpoint: Path) -> None:
-    """See that writing `output` loses nothing; both paths are resolved.
-
-    Raises:
-        UserError: one lies within the other, or `output` holds something else than an earlier conversion.
-    """
+    """See that writing `output` loses nothing, else a `UserError`; both paths are resolved."""
     check_name(output)
     if output.is_relative_to(checkpoint) or checkpoint.is_relative_to(output):
         raise UserError(f"the output {output} and the checkpoint {checkpoint} overlap; choose another --output")
@@ -62,16 +58,16 @@ def convert(checkpoint: Path, output: Path, tokenizer_name: str | None = None) -
         tokenizer_name: see `model.tokenizer_of`.
 
     Raises:
-        UserError: the checkpoint cannot be read, there is no tokenizer that fits it, `output` overlaps with it,
-            holds something else or cannot be written.
+        UserError: the checkpoint cannot be read, no tokenizer fits it, or `output` overlaps with it, holds something
+            else or cannot be written.
     """
     checkpoint, output = checkpoint.resolve(), output.resolve()
     check_output(output, checkpoint)
     model = load_autoencoder(checkpoint)
     tokenizer = tokenizer_of(checkpoint, tokenizer_name)
     check_tokenizer(model.config.encoder, tokenizer)
-    files = [checkpoint / name for name in ("config.json", "model.safetensors", "pytorch_model.bin")]
-    hashes = {file.name: sha256_of(file) for file in files if file.is_file()}
+    names = ("config.json", "model.safetensors", "pytorch_model.bin")
+    hashes = {name: sha256_of(checkpoint / name) for name in names if (checkpoint / name).is_file()}
     record = {"checkpoint": str(checkpoint), "sha256": hashes, "environment": environment()}
 
     beside = output.with_name(f".{output.name}.{os.getpid()}.new")

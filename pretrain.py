@@ -39,11 +39,7 @@ from training.watch import CollapseWatch, DeadTypeWatch, StopSignal
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """The hardware of a run, in its precision, and its trackers.
-
-    Raises:
-        UserError: they are not there, or the hardware cannot share the batch.
-    """
+    """The hardware of a run, in its precision, and its trackers; a `UserError` where it lacks them."""
     device = pick_device(recipe.device)
     torch.set_float32_matmul_precision("high")  # TF32 where there is any
     accelerator = Accelerator(
@@ -62,11 +58,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
 def load_sentences(
     recipe: Recipe, tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator
 ) -> tuple[Dataset, Dataset, str]:
-    """The sentences to train on, those held out, and what identifies the corpus.
-
-    Raises:
-        UserError: there is no such corpus, or it holds too little.
-    """
+    """The sentences to train on, those held out, and what identifies the corpus; a `UserError` where there are none."""
     with accelerator.main_process_first():
         corpus, summary = load_corpus(recipe.data, tokenizer, recipe.max_length, recipe.text_column, recipe.long_lines)
         if len(corpus) < 2:
@@ -154,9 +146,7 @@ def train(recipe: Recipe) -> None:
     loader = batch_loader(batches, start * accumulation, recipe.max_steps * accumulation, device, recipe.num_workers)
     log = RunLog(recipe.directory, accelerator, resumed_after=start)
     stop, stopping = StopSignal(), False
-    progress = tqdm(
-        total=recipe.max_steps, initial=start, desc=recipe.name, unit="step", disable=not accelerator.is_main_process
-    )
+    progress = tqdm(total=recipe.max_steps, initial=start, desc=recipe.name, unit="step", disable=run_directory is None)
 
     def corpus_lines(step: int) -> list[int]:
         numbers = range(step * accumulation, (step + 1) * accumulation)
@@ -170,7 +160,7 @@ def train(recipe: Recipe) -> None:
         log.write(step, metrics, validation=True)
 
     def save(step: int) -> None:
-        if accelerator.is_main_process:
+        if run_directory:
             log.sync()
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
             state = {"meter": meter.state(), "types": type_watch.last_seen.tolist(), "scaler": scaler}

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 
 from common.errors import UserError, run
@@ -47,23 +47,20 @@ class Generation:
 
 
 def typed_in() -> Iterator[str]:
-    """The lines of standard input as they come, after a prompt where it is a terminal; two examples where it is empty.
-
-    An empty line, which a terminal ends on, is a sentence like any other elsewhere.
-    """
-    if sys.stdin is None or sys.stdin.closed:
-        yield from EXAMPLES
-        return
-    if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
-    prompted, number = sys.stdin.isatty(), 0
-    if prompted:
+    """The lines of standard input as they come, up to an empty one where it is a terminal; two examples where it is
+    empty or there is none."""
+    lines = sys.stdin if sys.stdin and not sys.stdin.closed else StringIO()
+    if isinstance(lines, TextIOWrapper):
+        lines.reconfigure(errors="replace")
+    if prompted := lines.isatty():
         print("Type a sentence and press Enter; an empty line ends.", file=sys.stderr)
-    for number, line in enumerate(sys.stdin, 1):  # noqa: B007 (read behind the loop)
+    found = False
+    for line in lines:
         if prompted and line == "\n":
             return
+        found = True
         yield line.removesuffix("\n")
-    if not (prompted or number):
+    if not (prompted or found):
         yield from EXAMPLES
 
 
