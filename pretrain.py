@@ -153,9 +153,7 @@ def train(recipe: Recipe) -> None:
         return [line for number in numbers for line in training[batches.rows_of(number)]["line"]]
 
     def validation(step: int) -> None:
-        metrics = validate(
-            plain_model, tokenizer, held_out, recipe.batch_size, recipe.max_length, accelerator, recipe.mlm_only
-        )
+        metrics = validate(plain_model, tokenizer, held_out, recipe, accelerator)
         log.print(f"step {step}, held out: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         log.write(step, metrics, validation=True)
 

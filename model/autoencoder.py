@@ -99,11 +99,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         """Start from a pre-trained encoder; the typer, the decoder and, where there is none, the MLM head are new.
 
         Args:
-            name_or_path: hub id, local directory or `minilm`.
+            name_or_path: hub id, local directory or `minilm`; see `encoders.load_masked_lm` for what is refused.
             config: fields of `SparseLTConfig`.
-
-        Raises:
-            common.errors.UserError: see `encoders.load_masked_lm`.
         """
         plain = load_masked_lm(name_or_path)
         tokenizer = load_tokenizer(name_or_path)
@@ -281,22 +278,18 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
-        """Rebuild sentences from their types alone, with transformers' generation (greedy, beams, sampling, ...).
+        """Rebuild sentences, one a row, from their types alone, with transformers' generation (greedy, beams, sampling,
+        ...) and its options, of which `max_length` is T unless given.
 
-        Args:
-            input_ids, attention_mask: (B, T), one sentence a row.
-            options: transformers' generation options; `max_length` is T unless given.
-
-        Returns:
-            (B, at most T) ids starting with [CLS], padded after [SEP]; or what `return_dict_in_generate` asks for.
+        (B, T) ids -> (B, at most T), from [CLS] on, padded after [SEP]; or what `return_dict_in_generate` asks for.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         gated = self.type_tokens(input_ids, attention_mask).gated
         if "max_new_tokens" not in options:
             options.setdefault("max_length", input_ids.shape[1])
-        encoder_outputs = BaseModelOutput(last_hidden_state=gated)
-        return super().generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **options)  # pyright: ignore[reportAttributeAccessIssue]
+        outputs = BaseModelOutput(last_hidden_state=gated)
+        return super().generate(encoder_outputs=outputs, attention_mask=attention_mask, **options)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 AutoConfig.register("sparse_lt", SparseLTConfig)
