@@ -124,14 +124,15 @@ class RunDirectory:
             write_atomically(self.path / FINISHED, json.dumps(summary, indent=1))
 
     def set_aside(self) -> None:
-        """Move what the directory holds into `before-N` in it, N from 1."""
+        """Move what the directory holds into `before-N` in it, N being one more than the largest there."""
         with disk_errors(self.path):
-            held = [entry for entry in self.path.iterdir() if entry.name != LOCK]
-            earlier = [entry for entry in held if re.fullmatch(r"before-\d+", entry.name)]
-            held = sorted(set(held) - set(earlier), key=lambda entry: entry.name == RECORD)  # a half-moved run has one
+            held = {entry for entry in self.path.iterdir() if entry.name != LOCK}
+            earlier = {entry for entry in held if re.fullmatch(r"before-\d+", entry.name)}
+            held = sorted(held - earlier, key=lambda entry: entry.name == RECORD)  # a half-moved run has one
             if not held:
                 return
-            aside = self.path / f"before-{len(earlier) + 1}"
+            last = max((int(entry.name.removeprefix("before-")) for entry in earlier), default=0)
+            aside = self.path / f"before-{last + 1}"
             aside.mkdir()
             for entry in held:
                 entry.rename(aside / entry.name)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,14 @@ def test_a_run_of_another_version_is_named_as_such(run):
         (run.path / "run.json").write_text(json.dumps(record, default=str))
         with pytest.raises(UserError, match=f"{run.path} holds a run of another version of this project, which cannot"):
             begin(run)
+
+
+def test_a_run_is_set_aside_behind_earlier_ones_of_which_some_were_deleted(run):
+    for _ in range(3):
+        assert run.begin(ARGUMENTS, INPUTS, FREE, resume=True, restart=True) is False
+    shutil.rmtree(run.path / "before-1")
+    assert run.begin(ARGUMENTS, INPUTS, FREE, resume=True, restart=True) is False
+    assert {path.name for path in run.path.iterdir()} == {".lock", "run.json", "before-2", "before-3"}
 
 
 @pytest.mark.parametrize("file", ["metrics.jsonl", "summary.json"])
