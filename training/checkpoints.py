@@ -9,8 +9,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,23 @@ def disk_errors(run_directory: Path) -> AbstractContextManager[None]:
     return runs.directory.disk_errors(run_directory, what_is_safe(run_directory))
 
 
-def write_model(directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
-    """config.json, model.safetensors and the tokenizer."""
-    with quiet():
-        model.save_pretrained(directory)
-    try:
-        tokenizer.save_pretrained(directory)
-    except Exception as error:  # the class that the tokenizers library raises for a full disk
-        raise OSError(error) from None
+@contextmanager
+def model_beside(
+    run_directory: Path, name: str, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Path]:
+    """RUN/.NAME.tmp with model and tokenizer, for the block to move; gone behind it. A full disk is a `UserError`."""
+    beside = run_directory / f".{name}.tmp"
+    with disk_errors(run_directory):
+        try:
+            with quiet():
+                model.save_pretrained(beside)
+            try:
+                tokenizer.save_pretrained(beside)
+            except Exception as error:  # the class that the tokenizers library raises for a full disk
+                raise OSError(error) from None
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def save_step(
@@ -65,38 +74,27 @@ def save_step(
 ) -> None:
     """Write `step-N/` beside, sync it, rename it, and only then prune to the newest `keep_last`.
 
-    `state` is what JSON can hold; floats survive exactly. Of a full or read-only disk comes a `UserError`.
+    `state` is what JSON can hold; floats survive exactly. A full or read-only disk is a `UserError`.
     """
-    directory, beside = run_directory / f"step-{step}", run_directory / f".step-{step}.tmp"
-    with disk_errors(run_directory):
-        try:
-            beside.mkdir()
-            write_model(beside, model, tokenizer)
-            names, moments = parameter_names(model, optimizer), optimizer.state_dict()["state"]
-            tensors = {f"{names[i]}/{key}": t.contiguous() for i, part in moments.items() for key, t in part.items()}
-            save_file(tensors, beside / "optimizer.safetensors")
-            (beside / "training_state.json").write_text(json.dumps({"step": step, **state}, indent=1))
-            write_manifest(beside)
-            os.replace(beside, directory)
-            sync_directory(run_directory)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with model_beside(run_directory, f"step-{step}", model, tokenizer) as beside:
+        names, moments = parameter_names(model, optimizer), optimizer.state_dict()["state"]
+        tensors = {f"{names[i]}/{key}": t.contiguous() for i, part in moments.items() for key, t in part.items()}
+        save_file(tensors, beside / "optimizer.safetensors")
+        (beside / "training_state.json").write_text(json.dumps({"step": step, **state}, indent=1))
+        write_manifest(beside)
+        os.replace(beside, run_directory / f"step-{step}")
+        sync_directory(run_directory)
         for _, old in saved_steps(run_directory)[:-keep_last]:
             shutil.rmtree(old)
 
 
 def save_final(run_directory: Path, model: SparseLTForPreTraining, tokenizer: PreTrainedTokenizerBase) -> None:
     """The finished model into the run's own directory, each file whole or absent; the manifest is the last."""
-    beside = run_directory / ".final.tmp"
-    with disk_errors(run_directory):
-        try:
-            write_model(beside, model, tokenizer)
-            write_manifest(beside)
-            for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):
-                os.replace(file, run_directory / file.name)
-            sync_directory(run_directory)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+    with model_beside(run_directory, "final", model, tokenizer) as beside:
+        write_manifest(beside)
+        for file in sorted(beside.iterdir(), key=lambda file: file.name == MANIFEST):
+            os.replace(file, run_directory / file.name)
+        sync_directory(run_directory)
 
 
 def write_manifest(directory: Path) -> None:

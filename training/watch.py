@@ -13,8 +13,7 @@ from torch import Tensor
 
 class CollapseWatch:
     """Says once that the types have come to say nothing, and have for `PATIENCE` looks: a new typer may type hardly any
-    token for a while. It begins by typing nearly every one, which is a finding only after fewer were.
-    """
+    token for a while. It begins by typing nearly every one, which is a finding only after fewer were."""
 
     PATIENCE = 5
 
@@ -68,8 +67,7 @@ class DeadTypeWatch:
 
 class StopSignal:
     """SIGTERM and Ctrl-C ask for a stop after the step; another one ends the process at once, but not within a second:
-    launchers pass on to their processes the Ctrl-C that these got from the terminal already.
-    """
+    launchers pass on to their processes the Ctrl-C that these got from the terminal already."""
 
     def __init__(self) -> None:
         self.number, self.asked = 0, 0.0
