@@ -77,7 +77,7 @@ def configuration(fields: dict, shapes: dict[str, tuple[int, ...]], ours: bool) 
     if ours:
         encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
         encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
-        return SparseLTConfig(**known_fields(fields, SparseLTConfig) | {"encoder": encoder})
+        return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
     return SparseLTConfig(
         encoder=BertConfig(**known_fields(fields, BertConfig)),
         num_types=shapes["typer.weight"][0],
