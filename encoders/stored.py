@@ -1,13 +1,14 @@
 """What lies on a disk under an encoder's name, looked at before transformers reads it.
 
-Transformers passes over in silence what it does not know: fields of config.json, tensors, files. Here such things are
-honoured, named or refused.
+Transformers is silent about fields of config.json, tensors and files that it does not know. Here they are honoured,
+named or refused.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from transformers import CONFIG_MAPPING
 from transformers.utils.hub import cached_file
 
 from common.errors import UserError, note
@@ -30,13 +31,9 @@ def stored_file(name_or_path: str, file: str) -> Path | None:
 
 
 def check_fields(name: str, fields: dict[str, Any]) -> None:
-    """Refuse what a config.json asks for and transformers would not do.
-
-    Raises:
-        UserError: naming the field.
-    """
+    """Raise a `UserError` for a field of a config.json that asks for what transformers would not do."""
     kind, positions = fields.get("model_type"), fields.get("position_embedding_type") or "absolute"
-    code = fields.get("auto_map") or {}
+    code = set(fields.get("auto_map") or ())
     problem = None
     if fields.get("quantization_config"):
         problem = "`quantization_config`: its weights are quantised; take those that are not"
@@ -46,7 +43,7 @@ def check_fields(name: str, fields: dict[str, Any]) -> None:
         problem = "`pruned_heads`: heads that were cut out are not supported"
     elif fields.get("add_cross_attention"):
         problem = "`add_cross_attention`: it reads another model's states, an encoder does not"
-    elif kind in FAMILIES and {"AutoModel", "AutoModelForMaskedLM"} & set(code):
+    elif code and (kind not in CONFIG_MAPPING or (kind in FAMILIES and code & {"AutoModel", "AutoModelForMaskedLM"})):
         problem = "`auto_map`: it is computed by code of its own, which is not run"
     if problem:
         raise UserError(f"the encoder `{name}` cannot be used as its config.json asks: {problem}")
@@ -63,17 +60,13 @@ def mend_config(config: Any) -> None:
 
 
 def weight_files(name_or_path: str) -> list[Path]:
-    """The files that transformers takes an encoder's weights from.
-
-    Raises:
-        UserError: there are none, or one of several is missing.
-    """
+    """The files that transformers takes an encoder's weights from."""
     directory = Path(name_or_path)
-    if directory.is_dir() and (directory / "adapter_config.json").is_file():
+    if (directory / "adapter_config.json").is_file():
         raise UserError(f"{directory}/adapter_config.json: an adapter's weights; merge them into its encoder first")
     first = next((path for file in WEIGHTS if (path := stored_file(name_or_path, file))), None)
     if first is None:
-        others = sorted(path for path in directory.rglob("*") if path.suffix in FOREIGN) if directory.is_dir() else []
+        others = sorted(path for path in directory.rglob("*") if path.suffix in FOREIGN)
         instead = f", and {others[0].relative_to(directory)} is of another framework or name" if others else ""
         raise UserError(f"the encoder `{name_or_path}` has no model.safetensors and no pytorch_model.bin{instead}")
     refuse_pointer(first)
@@ -84,18 +77,13 @@ def weight_files(name_or_path: str) -> list[Path]:
         found = {shard: stored_file(name_or_path, shard) for shard in shards}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise UserError(f"{first} is damaged: it lists no files of weights") from None
-    for shard, path in found.items():
-        if path is None:
-            raise UserError(f"the encoder `{name_or_path}` has no {shard}, which {first.name} lists")
+    if missing := [shard for shard, path in found.items() if path is None]:
+        raise UserError(f"the encoder `{name_or_path}` has no {missing[0]}, which {first.name} lists")
     return [path for path in found.values() if path]
 
 
 def check_weights(name_or_path: str) -> None:
-    """See that an encoder's weights are there and stored as floating-point numbers.
-
-    Raises:
-        UserError: of `weight_files`; a file is damaged, or a tensor is quantised.
-    """
+    """Raise a `UserError` unless an encoder's weights are there, whole, and stored as floating-point numbers."""
     for file in weight_files(name_or_path):
         for tensor, dtype in stored_dtypes(file).items():
             if dtype not in FLOATS and tensor.split(".")[-1] not in BUFFERS:
@@ -103,15 +91,7 @@ def check_weights(name_or_path: str) -> None:
 
 
 def check_unused(name: str, model: Any, unused: set[str]) -> None:
-    """See that no stored tensor of the encoder itself was left out; those of other heads may be.
-
-    Args:
-        model: a masked language model, just loaded.
-        unused: names of tensors in its file.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Raise a `UserError` if a stored tensor that a masked language model left out is of the encoder, not of a head."""
     parts = {part for part, _ in model.base_model.named_children()}
     for tensor in sorted(unused):
         inside = tensor.removeprefix(f"{model.base_model_prefix}.").split(".")
