@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO
@@ -23,11 +23,7 @@ def sha256_of(path: str | Path) -> str:
 
 
 def check_name(path: str | Path) -> None:
-    """See that a path is UTF-8.
-
-    Raises:
-        UserError: it is not, and the libraries that read and write models and tokenizers fail of that.
-    """
+    """Raise a `UserError` for a path that is not UTF-8: libraries of models and tokenizers fail of that."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -46,8 +42,7 @@ def sync_directory(path: str | Path) -> None:
 def sync_files(directory: Path) -> None:
     """Make the content of a directory's files survive a power cut."""
     for file in directory.iterdir():
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
+        sync_directory(file)  # it does the same for a file
 
 
 @contextmanager
@@ -83,19 +78,10 @@ def environment() -> dict[str, str | None]:
             record[package] = version(package)
         except PackageNotFoundError:
             record[package] = None
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        record["commit"] = commit.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        record["commit"] = None
-    script = Path(sys.argv[0])
-    record["command"] = " ".join(
-        [str(script.relative_to(ROOT) if script.is_relative_to(ROOT) else script), *sys.argv[1:]]
-    )
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    record["commit"] = None
+    with suppress(OSError, subprocess.CalledProcessError):
+        commit = subprocess.check_output(describe, cwd=ROOT, stderr=subprocess.DEVNULL, text=True)
+        record["commit"] = commit.strip()
+    record["command"] = " ".join([str(Path(sys.argv[0])).removeprefix(f"{ROOT}/"), *sys.argv[1:]])
     return record

@@ -46,15 +46,13 @@ def flag(default: Any = dataclasses.MISSING, help: str = "", **options: Any) -> 
     """A field that becomes `--NAME`; required where it has no default. `options` go to argparse."""
     metadata = {"help": help, **options}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def argument(help: str, metavar: str, **options: Any) -> Any:
-    """A field that becomes an argument without dashes; `nargs` and `default` as argparse knows them."""
-    return field(
-        default=options.get("default"), metadata={"help": help, "metavar": metavar, "positional": True, **options}
-    )
+    """A field that becomes an argument without dashes; `options`, as `nargs`, go to argparse."""
+    return field(default=None, metadata={"help": help, "metavar": metavar, "positional": True, **options})
 
 
 class Parser(HfArgumentParser):
@@ -75,11 +73,7 @@ class Parser(HfArgumentParser):
 
 
 def check_ranges(recipe: Any) -> None:
-    """See that every number of a recipe lies in its field's `Range`.
-
-    Raises:
-        UserError: naming the first flag that does not.
-    """
+    """Raise a `UserError` for the first number of a recipe that lies outside its field's `Range`."""
     for name, kind in get_type_hints(type(recipe), include_extras=True).items():
         for alternative in (kind, *getattr(kind, "__args__", ())):
             for allowed in getattr(alternative, "__metadata__", ()):
@@ -99,7 +93,7 @@ def parse(
 
     Args:
         kind: a frozen dataclass.
-        description: for `--help`; its first line and what follows, as a module's docstring.
+        description: for `--help`, printed as it is laid out.
         defaults: other defaults that depend on the flags given, as a function of argparse's namespace.
 
     Raises:
@@ -108,7 +102,7 @@ def parse(
 
     class Formatter(ArgumentDefaultsHelpFormatter):
         def _fill_text(self, text: str, width: int, indent: str) -> str:
-            return text  # a docstring is laid out already
+            return text
 
         def _get_help_string(self, action: Action) -> str | None:
             return action.help if action.default is None else super()._get_help_string(action)

@@ -1,6 +1,7 @@
 """What the hub is given: model cards with metadata and, where `--push_to_hub` asks for it, the models themselves."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,23 @@ def on_hub(name: str) -> str | None:
     path, repository = Path(name), name.split(":")[0]
     if not name or path.is_absolute() or path.exists() or name[0] in ".~" or FILE.search(repository) or "://" in name:
         return None
-    try:
+    with suppress(HFValidationError):
         validate_repo_id(repository)
-    except HFValidationError:
-        return None
-    return repository
+        return repository
+    return None
 
 
 def card_of(directory: Path, *names: str) -> dict[str, Any]:
     """What the metadata of DIRECTORY/README.md say under these names; nothing if there is no such card."""
     try:
         found = metadata_load(directory / "README.md") or {}
+        return {name: found[name] for name in names if found.get(name)}
     except Exception:  # there is none, or whatever yaml makes of it
         return {}
-    return {name: found[name] for name in names if found.get(name)}
 
 
 def origin(encoder: str) -> dict[str, Any]:
-    """`base_model`, `license` and `language` for the card of a model that was made of an encoder.
-
-    They are those of the encoder's name or of the card in its directory. What is not known is left out.
-    """
+    """`base_model`, `license` and `language`, as far as known, for the card of a model that was made of an encoder."""
     if encoder in KNOWN:
         return KNOWN[encoder]
     if encoder and Path(encoder).exists():
@@ -60,11 +57,8 @@ def origin(encoder: str) -> dict[str, Any]:
 
 
 def corpus_of(data: str) -> tuple[str, list[str] | None]:
-    """The corpus of `--data` for a card: its name, which of a file has no directory, and the hub's data sets, if any.
-
-    A name without an owner is a file in data/ or a bundled corpus.
-    """
-    if "/" in (found := on_hub(data) or ""):
+    """The corpus of `--data` for a card: its name, without directory and suffix, and the hub's data sets, if any."""
+    if "/" in (found := on_hub(data) or ""):  # without an owner it is a file in data/ or a bundled corpus
         return found, [found]
     return FILE.sub("", Path(data).name), None
 
@@ -76,23 +70,14 @@ def cell(value: Any) -> str:
 
 
 def write_card(directory: Path, template: Path, metadata: dict[str, Any], **fields: Any) -> Path:
-    """Write DIRECTORY/README.md, a model card as the hub reads it, from a jinja template.
-
-    Args:
-        metadata: of `ModelCardData`.
-        fields: what the template reads besides `card_data` and `cell`.
-    """
+    """Write DIRECTORY/README.md, a model card, from a jinja template that reads `card_data`, `cell` and `fields`."""
     card = ModelCard.from_template(ModelCardData(**metadata), template_path=str(template), cell=cell, **fields)
     write_atomically(directory / "README.md", str(card))
     return directory / "README.md"
 
 
 def check_repository(repository: str | None) -> None:
-    """See, before anything is computed, that `--push_to_hub` can be followed.
-
-    Raises:
-        UserError: that is no name of a repository, nobody is logged in, or the hub is not to be reached.
-    """
+    """Raise a `UserError` if `--push_to_hub` names no repository, nobody is logged in, or the hub is out of reach."""
     if repository is None:
         return
     if constants.HF_HUB_OFFLINE:

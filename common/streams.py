@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from fcntl import F_DUPFD, fcntl
 from typing import Any
 
 
@@ -11,12 +12,8 @@ class LostOutput(Exception):
 
 
 class Output(io.FileIO):
-    """What a standard stream writes to.
-
-    Args:
-        descriptor: 1 or 2, or another.
-        careless: what cannot be written is lost in silence; otherwise the first time is a `LostOutput`.
-    """
+    """What a standard stream writes to; if `careless`, what cannot be written is lost in silence, otherwise the first
+    time is a `LostOutput`."""
 
     def __init__(self, descriptor: int, careless: bool):
         super().__init__(descriptor, "wb", closefd=False)
@@ -41,26 +38,13 @@ def harden(careless: bool) -> None:
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream, encoding, by_line, unbuffered = getattr(sys, name), "utf-8", True, False
-        if stream is None:  # it was closed before Python began
-            descriptor = open_nowhere(descriptor)
+        if stream is None:  # closed before Python began: no file may be opened under its number, lest it is written to
+            descriptor = fcntl(os.open(os.devnull, os.O_WRONLY), F_DUPFD, descriptor)  # this number or one above it
         elif stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
             encoding, by_line, unbuffered = stream.encoding, stream.line_buffering, stream.write_through
         else:
             continue  # a test's, a notebook's
         output: Any = Output(descriptor, careless or name == "stderr")
         buffer = output if unbuffered else io.BufferedWriter(output)
-        hardened = io.TextIOWrapper(
-            buffer, encoding, "backslashreplace", line_buffering=by_line, write_through=unbuffered
-        )
-        setattr(sys, name, hardened)
-
-
-def open_nowhere(descriptor: int) -> int:
-    """A descriptor to /dev/null: this one where it is free, lest another file takes the number of an output."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        os.dup2(nowhere, descriptor)
-        return descriptor
-    return nowhere
+        text = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=by_line, write_through=unbuffered)
+        setattr(sys, name, text)

@@ -1,7 +1,10 @@
 """Files of tensors from elsewhere, none trusted: nothing in them is executed, and what is no such file is named."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,11 +16,7 @@ POINTER = b"version https://git-lfs"
 
 
 def refuse_pointer(file: Path) -> None:
-    """See that a file is itself and not the few lines that git leaves in its place without git-lfs.
-
-    Raises:
-        UserError: it is those, is missing or cannot be read.
-    """
+    """Raise a `UserError` for a file that is missing, unreadable, or the few lines that git without git-lfs leaves."""
     try:
         with open(file, "rb") as opened:
             begin = opened.read(len(POINTER))
@@ -29,26 +28,24 @@ def refuse_pointer(file: Path) -> None:
         raise UserError(f"{file} is a git-lfs pointer in place of the file; fetch the file itself: git lfs pull")
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        UserError: the file is missing, truncated or no safetensors file.
-    """
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     refuse_pointer(path)
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+            yield file
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is damaged or no safetensors file: {first_line(error)}") from None
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickled state dict; a pickle that holds, and could run, anything else is refused.
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; a `UserError` if it is missing, truncated or no such file."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
 
-    Raises:
-        UserError: the file is truncated or holds more than tensors.
-    """
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict; a `UserError` if it is truncated or holds, and could run, anything else."""
     refuse_pointer(path)
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,16 +64,12 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def stored_dtypes(path: Path) -> dict[str, str]:
-    """What the tensors of a safetensors file or of a pickled state dict are stored as (`F32`, `I8`, ...), by name.
+    """What the tensors of a safetensors file or a pickled state dict are stored as (`F32`; `int8`), by name.
 
     Raises:
         UserError: of `read_safetensors` and `read_pickle`.
     """
     if path.suffix != ".safetensors":
         return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in read_pickle(path).items()}
-    refuse_pointer(path)
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118, no mapping
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file: {first_line(error)}") from None
+    with _opened(path) as file:
+        return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118, no mapping
