@@ -21,8 +21,7 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """BERT's masking: a share of the tokens, 15%, is selected, of which 80% become [MASK], 10% another token, 10% stay.
 
-    Args:
-        input_ids: (T,) one sentence; its special tokens are never selected.
+    Special tokens are never selected. `input_ids` (T,) is one sentence.
 
     Returns:
         masked ids (T,); labels (T,), the original id of selected tokens, -100 elsewhere.
@@ -46,8 +45,6 @@ class Batches(torch.utils.data.Dataset):
     Args:
         dataset: with a column `input_ids`.
         batch_size: sentences of a global batch.
-        seed: of the order and the masking.
-        mlm_probability: see `mask_tokens`.
         rank, world_size: this process takes the sentences rank, rank + world_size, ... of each batch.
         packing: how sentences share rows: `tight` (see `pack`); `few_shapes`, rows of `max_length` in batches of few
             different shapes, as GPUs want them; `none`, a row each, padded to the longest.
@@ -99,13 +96,12 @@ class Batches(torch.utils.data.Dataset):
             ),
             strict=True,
         )
-        lengths = [len(ids) for ids in sentences]
-        pad, width = cast(int, self.tokenizer.pad_token_id), 0
+        lengths, pad = [len(ids) for ids in sentences], cast(int, self.tokenizer.pad_token_id)
+        width = self.max_length if self.packing == "few_shapes" else 0
         match self.packing:
             case "tight":
                 layout = pack(lengths, self.max_length)
             case "few_shapes":
-                width = self.max_length
                 layout = pack_in_few_shapes(lengths, width)
             case "none":
                 layout = [[i] for i in range(len(sentences))]

@@ -63,7 +63,7 @@ class Summary:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in percent with two digits, as far as they say something."""
+    """A share in percent with two digits."""
     share = part / max(whole, 1)
     if 0 < share < 0.0005:
         return "under 0.1%"
@@ -103,18 +103,16 @@ def load_corpus(
     Args:
         name: path of a file with one sentence a line (see `data.sources` for its formats), NAME of data/NAME.txt, a
             bundled corpus, or a hub data set `ID` or `ID:CONFIG`, of which the split `train` is read.
-        max_length: tokens of a sentence, [CLS] and [SEP] included.
+        max_length: tokens of a sentence, [CLS] and [SEP] included; longer lines are cut, or split into several.
         text_column: the column that holds the sentences, in a hub data set or a file with columns.
-        long_lines: what happens to longer lines: `cut` at `max_length`, or `split` into sentences of `max_length`.
 
     Returns:
-        the dataset with columns `line` (from 1) and `input_ids`, blank lines and lines without a token left out;
-        what was lost, with the corpus' identity: the sha256 of its content (a hub data set's fingerprint), and what
-        else decides which sentences it holds.
+        the dataset with columns `line` (from 1) and `input_ids`, lines without a token left out; what was lost, with
+        the corpus' identity: the sha256 of its content (a hub data set's fingerprint), and what else decides which
+        sentences it holds.
 
     Raises:
-        UserError: there is no such corpus, it cannot be read as text, it holds no sentence, or the cache cannot be
-            written.
+        UserError: the corpus is missing, unreadable, no text or without a sentence; the cache cannot be written.
     """
     path = find_corpus(name)
     if path is None:
@@ -190,24 +188,20 @@ def _tokenised(
     special = tokenizer.num_special_tokens_to_add()
 
     def tokenise(rows: dict[str, list]) -> dict[str, list]:
-        texts = [(line, text) for line, text in zip(rows["line"], rows["text"], strict=True) if text is not None]
+        texts = [text or "" for text in rows["text"]]
+        encoded = tokenizer(texts, truncation=True, max_length=max_length, return_overflowing_tokens=True)
         found: dict[str, list] = {"line": [], "input_ids": [], "beyond": [], "unknown": []}
-        if not texts:
-            return found
-        encoded = tokenizer(
-            [text for _, text in texts], truncation=True, max_length=max_length, return_overflowing_tokens=True
-        )
         first, last = 0, None  # where the line's first piece went; the line before
         for ids, number in zip(encoded["input_ids"], encoded["overflow_to_sample_mapping"], strict=True):
             further = number == last
             last = number
             if further:
                 found["beyond"][first] += len(ids) - special
-            if len(ids) <= special or (further and long_lines == "cut"):
+            if rows["text"][number] is None or len(ids) <= special or (further and long_lines == "cut"):
                 continue
             if not further:
                 first = len(found["line"])
-            found["line"].append(texts[number][0])
+            found["line"].append(rows["line"][number])
             found["input_ids"].append(ids)
             found["beyond"].append(None if further else 0)
             found["unknown"].append(ids.count(tokenizer.unk_token_id))

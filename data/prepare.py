@@ -111,11 +111,7 @@ def clean(text: str) -> str:
 
 
 def paragraphs(files: Iterable[TextFile], hard_wrapped: bool, progress: tqdm) -> Iterator[tuple[str, str]]:
-    """Stream ("FILE, line N", cleaned paragraph), "" for a row without text, advancing `progress` by the bytes read.
-
-    Raises:
-        UserError: a file cannot be read (see `TextFile`), or a paragraph is longer than `LONGEST_LINE`.
-    """
+    """Stream ("FILE, line N", cleaned paragraph), "" for a row without text, advancing `progress` by the bytes read."""
     for file in files:
         held: list[str] = []  # lines of the paragraph that is still open
         place, size = "", 0
@@ -146,15 +142,9 @@ def prepare(
     hard_wrapped: bool = False,
     text_column: str = "text",
 ) -> Summary:
-    """Write the sentences of the inputs to `output`, one a line, in the order they are found.
+    """Write the sentences of the inputs to `output`, one a line, in the order they are found; see `Recipe`.
 
     The output appears, or replaces an earlier one, only when it is complete.
-
-    Args:
-        inputs: files in any format of `data.sources`, and directories, see `find_files`.
-        min_words: shorter sentences are dropped, see `count_words`.
-        hard_wrapped: paragraphs end at blank lines, form feeds and paragraph separators rather than at every line.
-        text_column: the column with the text, in formats that have columns.
 
     Raises:
         UserError: an input is missing, unreadable, not text, or the output itself; a paragraph is over

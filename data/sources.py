@@ -50,7 +50,7 @@ class TextFile:
         column: the column with the text, in formats that have columns.
         ends: what ends a line, see `read_lines`.
 
-    Raises (when it is iterated):
+    Raises (here and in the functions below, which it is made of):
         UserError: the file cannot be read or is not what its name says, or it has no such column, or holds something
             else than text there; the message names the file and the line or row.
     """
@@ -65,14 +65,12 @@ class TextFile:
     @property
     def identity(self) -> str:
         """The sha256 of the content, be it compressed or not, and the column where there are columns."""
-        sha256 = hashlib.sha256()
         try:
             with open_bytes(self.path) as file:
-                while raw := file.read(2**20):
-                    sha256.update(raw)
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
         except READ_ERRORS as error:
             raise unreadable(self.path, error) from None
-        return sha256.hexdigest() + (f" (column {self.column})" if self.read_rows else "")
+        return sha256 + (f" (column {self.column})" if self.read_rows else "")
 
     def __iter__(self) -> Iterator[tuple[int, str | None]]:
         if self.read_rows:
@@ -88,11 +86,7 @@ def bare_suffix(path: Path) -> str:
 
 
 def sample(path: Path) -> list[str]:
-    """The first lines of a text file.
-
-    Raises:
-        UserError: they are no text.
-    """
+    """The first lines of a text file."""
     return list(islice(read_lines(path, longest=LONGEST_ROW), SAMPLE))
 
 
@@ -136,11 +130,7 @@ def find_files(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
 
 
 def text_lines(path: Path, column: str, ends: re.Pattern[str]) -> Iterator[str]:
-    """The lines of a text file; tags that stand alone are blank.
-
-    Raises:
-        UserError: it cannot be read (see `read_lines`), or holds JSON, markup or a table rather than text.
-    """
+    """The lines of a text file; tags that stand alone are blank. JSON, markup and tables are refused."""
     lines = read_lines(path, ends)
     head = list(islice(lines, SAMPLE))
     text = "\n".join(head)
@@ -184,11 +174,7 @@ def _names(columns: Iterable[str]) -> str:
 def lines_of_rows(
     rows: Iterable[Row], column: str, name: str, ends: re.Pattern[str] = TEXT_ENDS
 ) -> Iterator[tuple[int, str | None]]:
-    """The lines of text in a column, with the numbers of their rows, as `TextFile` has them.
-
-    Raises:
-        UserError: there is no such column, or something else than text in it.
-    """
+    """The lines of text in a column, with the numbers of their rows, as `TextFile` has them."""
     columns: dict[str, None] = {}
     for number, row in enumerate(rows, 1):
         if column not in columns:
@@ -210,27 +196,19 @@ def lines_of_rows(
 
 
 def json_rows(path: Path, column: str) -> Iterator[Row]:
-    """The objects of a file of JSON lines, or of one array or object over all lines, which is read into memory.
-
-    Raises:
-        UserError: the file cannot be read, or a line is no JSON object.
-    """
-
-    def parse(text: str, number: int) -> Any:
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            place = f"{path}, line {number + error.lineno - 1}"
-            raise UserError(f"{place}: not JSON: {error.msg} (column {error.colno})") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-            raise UserError(f"{path}, line {number}: not JSON that can be read: {first_line(error)}") from None
-
+    """The objects of a file of JSON lines, or of one array or object over all lines, which is read into memory."""
     lines = enumerate(read_lines(path, RECORD_ENDS, LONGEST_ROW), 1)
     for number, line in lines:
         if not line.strip():
             continue
         whole = line.lstrip().startswith("[") or line.strip() == "{"
-        values = parse("\n".join([line, *(line for _, line in lines)]), number) if whole else parse(line, number)
+        try:
+            values = json.loads("\n".join([line, *(line for _, line in lines)]) if whole else line)
+        except json.JSONDecodeError as error:
+            place = f"{path}, line {number + error.lineno - 1}"
+            raise UserError(f"{place}: not JSON: {error.msg} (column {error.colno})") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+            raise UserError(f"{path}, line {number}: not JSON that can be read: {first_line(error)}") from None
         for row, value in enumerate(values if isinstance(values, list) else [values], 1):
             if not isinstance(value, dict):
                 place = f"row {row}" if whole else f"line {number}"
@@ -242,9 +220,6 @@ def csv_rows(path: Path, column: str) -> Iterator[Row]:
     """The rows of a table: tabs between the columns in .tsv, else what the header has most of `,`, `;`, `|` and tabs.
 
     Between tabs a quotation mark is one, unless it encloses the whole cell; elsewhere it encloses cells, as in CSV.
-
-    Raises:
-        UserError: the file cannot be read, or a row has more or fewer columns than the header.
     """
     lines = read_lines(path, RECORD_ENDS, LONGEST_ROW)
     head = list(islice(lines, 1))
@@ -269,11 +244,7 @@ def csv_rows(path: Path, column: str) -> Iterator[Row]:
 
 
 def parquet_rows(path: Path, column: str) -> Iterator[Row]:
-    """The rows of a parquet file with the text's column alone, or without text if there is no such column.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """The rows of a parquet file with the text's column alone, or without text if there is no such column."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
