@@ -110,8 +110,6 @@ def parse(
     parser = Parser(cast(Any, kind), description=description, formatter_class=Formatter, allow_abbrev=False)
     if defaults is not None:
         parser.set_defaults(**defaults(parser.parse_known_args(argv)[0]))
-    recipe, unknown = parser.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    recipe = kind(**vars(parser.parse_args(argv)))
     check_ranges(recipe)
     return recipe

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import numpy as np
@@ -12,8 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from encoders import IGNORED, collate, pack
-from encoders.packing import pack_in_few_shapes, sentence_numbers
+from encoders.packing import IGNORED, collate, pack, pack_in_few_shapes, sentence_numbers
 
 
 def mask_tokens(
@@ -35,6 +35,7 @@ def mask_tokens(
     return masked, np.where(selected, input_ids, IGNORED)
 
 
+@dataclass(eq=False)
 class Batches(torch.utils.data.Dataset):
     """The batch of every step, as a pure function of the seed and the step.
 
@@ -42,30 +43,20 @@ class Batches(torch.utils.data.Dataset):
     of processes, nor on where a run was interrupted. Sentences are drawn without replacement, epoch after epoch;
     the order of an epoch takes 8 bytes of memory a sentence.
 
-    Args:
-        dataset: with a column `input_ids`.
-        batch_size: sentences of a global batch.
-        rank, world_size: this process takes the sentences rank, rank + world_size, ... of each batch.
-        packing: how sentences share rows: `tight` (see `pack`); `few_shapes`, rows of `max_length` in batches of few
-            different shapes, as GPUs want them; `none`, a row each, padded to the longest.
+    How sentences share rows, `packing`: `tight` (see `pack`); `few_shapes`, rows of `max_length` in batches of few
+    different shapes, as GPUs want them; `none`, a row each, padded to the longest.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        batch_size: int,
-        max_length: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        packing: Literal["tight", "few_shapes", "none"] = "tight",
-        mlm_probability: float = 0.15,
-    ):
-        self.dataset, self.tokenizer, self.max_length, self.packing = dataset, tokenizer, max_length, packing
-        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        self.mlm_probability = mlm_probability
-        self._epoch: int | None = None
+    dataset: Dataset  # with a column `input_ids`
+    tokenizer: PreTrainedTokenizerBase
+    batch_size: int  # sentences of a global batch
+    max_length: int
+    seed: int
+    rank: int = 0  # this process takes the sentences rank, rank + world_size, ... of each batch
+    world_size: int = 1
+    packing: Literal["tight", "few_shapes", "none"] = "tight"
+    mlm_probability: float = 0.15
+    _epoch: int | None = field(default=None, init=False)
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
@@ -89,25 +80,19 @@ class Batches(torch.utils.data.Dataset):
         slots = range(self.batch_size)[self.rank :: self.world_size]
         rows = self.rows_of(step)
         sentences = [np.array(ids) for ids in self.dataset[[rows[slot] for slot in slots]]["input_ids"]]
-        masked, labels = zip(
-            *(
-                mask_tokens(ids, self.tokenizer, np.random.default_rng([self.seed, step, slot]), self.mlm_probability)
-                for slot, ids in zip(slots, sentences, strict=True)
-            ),
-            strict=True,
+        generators = (np.random.default_rng([self.seed, step, slot]) for slot in slots)
+        pairs = (
+            mask_tokens(ids, self.tokenizer, generator, self.mlm_probability)
+            for ids, generator in zip(sentences, generators, strict=True)
         )
+        masked, labels = zip(*pairs, strict=True)
         lengths, pad = [len(ids) for ids in sentences], cast(int, self.tokenizer.pad_token_id)
-        width = self.max_length if self.packing == "few_shapes" else 0
-        match self.packing:
-            case "tight":
-                layout = pack(lengths, self.max_length)
-            case "few_shapes":
-                layout = pack_in_few_shapes(lengths, width)
-            case "none":
-                layout = [[i] for i in range(len(sentences))]
+        few_shapes = self.packing == "few_shapes"
+        in_rows, width = (pack_in_few_shapes, self.max_length) if few_shapes else (pack, 0)
+        layout = [[i] for i in range(len(lengths))] if self.packing == "none" else in_rows(lengths, self.max_length)
         mlm_labels = collate(labels, layout, IGNORED, width)
         mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)
-        if self.packing == "few_shapes":
+        if few_shapes:
             mlm_positions = F.pad(mlm_positions, (0, -len(mlm_positions) % math.ceil(mlm_labels.numel() / 4)))
         return {
             "input_ids": collate(sentences, layout, pad, width),

@@ -182,15 +182,15 @@ def lines_of_rows(
             if column not in columns and number == ROWS_BEFORE_GIVING_UP:
                 break
         text = row.get(column)
-        if text is not None and not isinstance(text, str):
+        if not isinstance(text, str | None):
             kind = KINDS.get(type(text), type(text).__name__)
             raise UserError(f"{name}, row {number}: the column `{column}` holds {kind}, not text")
-        if text is None or not text.strip():
+        if text and text.strip():
+            for line in split_lines(HALF_SURROGATE.sub("\ufffd", text), ends):
+                yield number, line
+            yield number, ""
+        else:
             yield number, None
-            continue
-        for line in split_lines(HALF_SURROGATE.sub("\ufffd", text), ends):
-            yield number, line
-        yield number, ""
     if columns and column not in columns:
         raise UserError(f"{name} has no column `{column}`; --text_column takes one of {_names(columns)}")
 

@@ -26,7 +26,6 @@ from encoders.packing import (
     PackedSentences,
     by_length,
     collate,
-    pack,
     pack_sentences,
     packed_batches,
     same_sentence,

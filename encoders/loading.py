@@ -100,7 +100,7 @@ def quiet() -> Iterator[None]:
 def attention_for(config: PreTrainedConfig) -> str | None:
     """The attention function of an encoder: this project's, or transformers' choice where its family takes none."""
     family = FAMILIES.get(config.model_type)
-    return cpu.IMPLEMENTATION if family is not None and family.packs else None
+    return cpu.IMPLEMENTATION if family and family.packs else None
 
 
 def from_config(config: PreTrainedConfig) -> PreTrainedModel:
@@ -247,8 +247,7 @@ def check_tokenizer(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase
     """Raise a `UserError` unless an encoder embeds every id of a tokenizer and has the positions for `max_length`, and
     the tokenizer has all special tokens, each with an id of its own."""
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("cls", "sep", "pad", "mask")}
-    missing = [name for name, token_id in special.items() if token_id is None]
-    if missing:
+    if missing := [name for name, token_id in special.items() if token_id is None]:
         raise UserError(f"the encoder's tokenizer has no {' and no '.join(missing)} token")
     special["unk"] = tokenizer.unk_token_id
     ids: dict[int, str] = {}
