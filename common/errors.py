@@ -31,9 +31,7 @@ def run(main: Callable[[list[str]], None], training: bool = False) -> None:
     """Run a script's `main(argv)`; a `UserError` becomes one line on stderr and exit status 2.
 
     A reader that has gone (`| head`) and Ctrl-C end the script quietly. What a terminal cannot show is printed escaped.
-
-    Args:
-        training: it goes on to its end without its terminal, and whatever becomes of its output.
+    `training` goes on to its end without its terminal, and whatever becomes of its output.
     """
     streams.harden(careless=training)
     if training and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:

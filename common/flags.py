@@ -89,10 +89,9 @@ def parse(
     description: str | None,
     defaults: Callable[[Any], dict[str, Any]] | None = None,
 ) -> Recipe:
-    """The recipe that a command line asks for.
+    """The recipe, a frozen dataclass, that a command line asks for.
 
     Args:
-        kind: a frozen dataclass.
         description: for `--help`, printed as it is laid out.
         defaults: other defaults that depend on the flags given, as a function of argparse's namespace.
 

@@ -21,10 +21,8 @@ def mask_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """BERT's masking: a share of the tokens, 15%, is selected, of which 80% become [MASK], 10% another token, 10% stay.
 
-    Special tokens are never selected. `input_ids` (T,) is one sentence.
-
-    Returns:
-        masked ids (T,); labels (T,), the original id of selected tokens, -100 elsewhere.
+    One sentence's ids (T,), of which special tokens are never selected -> masked ids (T,); labels (T,), the original id
+    of selected tokens, -100 elsewhere.
     """
     ordinary = ~np.isin(input_ids, tokenizer.all_special_ids)
     selected = ordinary & (generator.random(len(input_ids)) < probability)

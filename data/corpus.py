@@ -71,11 +71,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def find_corpus(name: str) -> Path | None:
-    """The file of `--data NAME`: a path, data/NAME.txt, or a bundled corpus; None for a hub data set.
-
-    Raises:
-        UserError: a directory was named, or nothing of that name is here and it cannot be a hub id.
-    """
+    """The file of `--data NAME`: a path, data/NAME.txt, or a bundled corpus; None for what may be a hub data set."""
     for path in (Path(name), DATA / f"{name}.txt"):
         if path.is_file():
             return path
@@ -230,7 +226,7 @@ def _is_truncated(file: Path) -> bool:
 
 
 def _is_damaged(cache: Path) -> bool:
-    """Whether a file of a cached corpus is truncated, empty or missing; what is being written does not count."""
+    """Whether a file of a cached corpus is truncated or missing; what is being written does not count."""
     for file in cache.rglob("*"):
         if ".incomplete" in str(file):
             continue

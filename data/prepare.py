@@ -205,8 +205,7 @@ def prepare(
 
 
 def main(argv: list[str]) -> None:
-    recipe = parse(Recipe, argv, __doc__)
-    print(prepare(**asdict(recipe)))
+    print(prepare(**asdict(parse(Recipe, argv, __doc__))))
 
 
 if __name__ == "__main__":

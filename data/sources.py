@@ -44,11 +44,8 @@ csv.field_size_limit(LONGEST_ROW)
 class TextFile:
     """A file, to be iterated as (number from 1, line); None stands for a row without text.
 
-    Several lines may come from one row; they have its number, and a blank line follows them.
-
-    Args:
-        column: the column with the text, in formats that have columns.
-        ends: what ends a line, see `read_lines`.
+    Several lines may come from one row; they have its number, and a blank line follows them. `column` is the one with
+    the text, in formats that have columns; `ends` is what ends a line, see `read_lines`.
 
     Raises (here and in the functions below, which it is made of):
         UserError: the file cannot be read or is not what its name says, or it has no such column, or holds something

@@ -103,14 +103,7 @@ def mlm_transform(model: PreTrainedModel, states: Tensor) -> Tensor:
 
 
 def embed(encoder: PreTrainedModel, words: Tensor, positions: Tensor) -> Tensor:
-    """A decoder's input made by the encoder's embedding module.
-
-    Args:
-        words: (B, S, E), word embeddings.
-        positions: (B, S), from 0.
-
-    Returns:
-        (B, S, E), or (B, S, D) where the module itself widens factorised embeddings.
-    """
+    """A decoder's input made by the encoder's embedding module: word embeddings (B, S, E) and positions (B, S) from 0
+    -> (B, S, E), or (B, S, D) where the module itself widens factorised embeddings."""
     family = family_of(encoder)
     return family.embed(encoder, words, positions + family.first_position(encoder.config))
