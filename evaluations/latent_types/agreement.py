@@ -16,13 +16,12 @@ from evaluations.few_shot.data import read_labelled
 from evaluations.latent_types.typed_corpus import types_of
 from model import SparseLTForPreTraining
 
-OUTSIDE = "O"
 CONTROL_SEEDS = 3
 
 
 @dataclass
 class Measures:
-    """Agreement of a clustering with gold entity types over entity tokens; all in 0..1 except `ratio`."""
+    """Agreement of a clustering with gold entity types, see `measure`; all in 0..1 except `ratio`."""
 
     v_measure: float
     nmi: float
@@ -45,9 +44,10 @@ class Result:
         return None if None in values else float(np.mean(values))
 
     def deviation(self, measure: str) -> float | None:
-        """Sample standard deviation over the seeds; None for a single run or a measure that does not apply."""
-        values = [getattr(run, measure) for run in self.runs]
-        return None if None in values or len(values) < 2 else float(np.std(values, ddof=1))
+        """Its sample standard deviation; None of a single run, too."""
+        if len(self.runs) < 2 or self.mean(measure) is None:
+            return None
+        return float(np.std([getattr(run, measure) for run in self.runs], ddof=1))
 
 
 @dataclass
@@ -60,30 +60,24 @@ class LabelledTokens:
     @property
     def entity(self) -> np.ndarray:
         """(K,) whether a word belongs to an entity."""
-        return self.labels != OUTSIDE
+        return self.labels != "O"
 
 
 def load_labelled(
     path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int, bio: str = "refuse"
 ) -> LabelledTokens:
-    """At most so many sentences of a file of `word TAB label` lines, drawn without replacement.
-
-    Words behind `max_length` are left out.
-
-    Args:
-        bio: what becomes of labels `B-X` and `I-X`: `refuse`, or `convert` them to `X`.
+    """At most so many sentences of a file of `word TAB label` lines, drawn without replacement; words behind
+    `max_length` are left out. `bio` is that of `read_labelled`.
 
     Raises:
         UserError: the file is not in the format, or no drawn sentence has an entity of two different types.
     """
     read = read_labelled(path, bio)
-    if not read:
-        raise UserError(f"{path} holds no labelled sentence")
     drawn = [read[i] for i in np.sort(np.random.default_rng(seed).permutation(len(read))[:most])]
     words = WordPieces(tokenizer, max_length)
     sentences = [words.encode(sentence.words) for sentence in drawn]
     labels = [s.labels[: len(pieces.first)] for s, pieces in zip(drawn, sentences, strict=True)]
-    tokens = LabelledTokens(sentences, np.concatenate(labels))
+    tokens = LabelledTokens(sentences, np.array([label for own in labels for label in own], dtype=str))
     if len(set(tokens.labels[tokens.entity])) < 2:
         raise UserError(f"{path}: the {len(drawn)} sentences drawn have no two entity types to tell apart")
     return tokens
@@ -92,10 +86,10 @@ def load_labelled(
 def measure(clusters: np.ndarray, tokens: LabelledTokens, zero_is_untyped: bool) -> Measures:
     """Compare the clusters of the K words, (K,), with their gold labels.
 
-    V-measure (Rosenberg and Hirschberg 2007) is the harmonic mean of homogeneity and completeness; NMI divides the
-    mutual information by the geometric mean of the entropies (Strehl and Ghosh 2002; with the arithmetic mean it would
-    be the V-measure again); purity is the share of tokens with their cluster's commonest label. All three are over the
-    entity tokens only, `not typed` being a cluster like the others.
+    V-measure is the harmonic mean of homogeneity and completeness (Rosenberg and Hirschberg 2007); NMI divides the
+    mutual information by the geometric mean of the entropies (Strehl and Ghosh 2002), the arithmetic one giving the
+    V-measure again; purity is the share of tokens with their cluster's commonest label. All are over the entity tokens
+    only, `not typed` being a cluster like the others.
     """
     entity = tokens.entity
     gold, found = tokens.labels[entity], clusters[entity]
@@ -116,7 +110,7 @@ def measure(clusters: np.ndarray, tokens: LabelledTokens, zero_is_untyped: bool)
 def plain_states(
     name: str, tokenizer: PreTrainedTokenizerBase, tokens: LabelledTokens, device: torch.device
 ) -> np.ndarray:
-    """The last hidden state of a plain encoder at each of the K words, (K, D).
+    """The last states of a plain encoder at the K words, (K, D).
 
     Raises:
         UserError: of `load_encoder`; the encoder has another vocabulary than the one that the tokens come from.
@@ -135,26 +129,26 @@ def agreement(
     plain_encoder: str,
     seed: int,
 ) -> list[Result]:
-    """The trained types and two controls, each over `CONTROL_SEEDS` seeds.
+    """The trained types and two controls that do not see the labels, each over `CONTROL_SEEDS` seeds.
 
-    The first control is the same architecture with encoder and typer drawn anew: what types say that follow the word
-    and its surroundings at random. The second is k-means, as many clusters as there are types besides `not typed`, on
-    the states of the plain encoder the training began with: what was there before. Neither sees the labels.
-
-    Args:
-        plain_encoder: a name as `encoders.load_encoder` takes.
+    The first is the same architecture with encoder and typer drawn anew: what types say that follow the word and its
+    surroundings at random. The second is k-means on the states of `plain_encoder`, with which the training began, as
+    many clusters as there are types besides `not typed`: what was there before.
     """
-    trained = Result("trained", [measure(types_of(model, tokens.sentences, "trained"), tokens, True)])
-    random = Result("random encoder and typer", [])
+    trained = measure(types_of(model, tokens.sentences, "trained"), tokens, True)
+    random, kmeans = [], []
     for number in range(CONTROL_SEEDS):
         torch.manual_seed(seed + number)
         control = SparseLTForPreTraining(model.config).eval().to(model.device)  # pyright: ignore[reportArgumentType]
         types = types_of(control, tokens.sentences, f"random {number + 1}/{CONTROL_SEEDS}")
-        random.runs.append(measure(types, tokens, True))
+        random.append(measure(types, tokens, True))
     states = plain_states(plain_encoder, tokenizer, tokens, model.device)
     clusters = min(model.config.num_types - 1, len(states))
-    kmeans = Result(f"k-means, {clusters} clusters of plain states", [])
     for number in range(CONTROL_SEEDS):
         found = KMeans(clusters, n_init=1, random_state=seed + number).fit_predict(states)  # pyright: ignore[reportArgumentType]
-        kmeans.runs.append(measure(found, tokens, False))
-    return [trained, random, kmeans]
+        kmeans.append(measure(found, tokens, False))
+    return [
+        Result("trained", [trained]),
+        Result("random encoder and typer", random),
+        Result(f"k-means, {clusters} clusters of plain states", kmeans),
+    ]

@@ -15,15 +15,7 @@ from common.flags import Count, Length, Seed, argument, flag, parse
 from common.hardware import pick_device
 from encoders import max_positions
 from evaluations.latent_types.matching import Match, Movement, matches, movement
-from evaluations.latent_types.typed_corpus import (
-    TypedCorpus,
-    arguments_of,
-    display_name,
-    draw_sentences,
-    load_checkpoint,
-    run_directory_of,
-    type_corpus,
-)
+from evaluations.latent_types.typed_corpus import TypedCorpus, draw_sentences, load_checkpoint, type_corpus
 from evaluations.pages import EXAMPLES, render
 
 
@@ -43,57 +35,54 @@ class Recipe:
 def changes(a: TypedCorpus, b: TypedCorpus, partner: dict[int, int], sentence: int) -> list[tuple[str, int, int, str]]:
     """A sentence's tokens for the page: (word, type in A, type in B, what became of it)."""
     start, end = a.bounds[sentence : sentence + 2]
-    found = []
-    for word, type_a, type_b in zip(
-        a.tokens(start, end), a.type_ids[start:end].tolist(), b.type_ids[start:end].tolist(), strict=True
-    ):
+    types_a, types_b = (typed.type_ids[start:end].tolist() for typed in (a, b))
+
+    def change(type_a: int, type_b: int) -> str:
         if type_a and type_b:
-            change = "kept" if partner.get(type_a) == type_b else "moved"
-        else:
-            change = "gained" if type_b else "lost" if type_a else "untyped"
-        found.append((word, type_a, type_b, change))
-    return found
+            return "kept" if partner.get(type_a) == type_b else "moved"
+        return "gained" if type_b else "lost" if type_a else "untyped"
+
+    return [(word, *types, change(*types)) for word, *types in zip(a.tokens(start, end), types_a, types_b, strict=True)]
 
 
 def report(moved: Movement, matched: list[Match], tokens: int) -> str:
     """The comparison as lines of text."""
-    lines = [
-        f"{tokens:,} tokens: {moved.kept:,} keep their (matched) type, by chance {moved.kept_by_chance:,.0f}; "
-        f"{moved.moved:,} change it, {moved.gained:,} are typed in B only, {moved.lost:,} in A only, "
-        f"{moved.untyped:,} in neither; NMI of the two typings {moved.nmi:.3f}",
-        f"{'A':>5} {'B':>5} {'in A':>8} {'in B':>8} {'shared':>8} {'overlap':>8}  words",
-    ]
-    for match in matched:
-        lines.append(
-            f"{match.type_a:>5} {match.type_b:>5} {match.tokens_a:>8,} {match.tokens_b:>8,} {match.shared:>8,} "
-            f"{match.overlap:>8.2f}  {' '.join(match.words_a)} | {' '.join(match.words_b)}"
-        )
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"{tokens:,} tokens: {moved.kept:,} keep their (matched) type, by chance {moved.kept_by_chance:,.0f}; "
+            f"{moved.moved:,} change it, {moved.gained:,} are typed in B only, {moved.lost:,} in A only, "
+            f"{moved.untyped:,} in neither; NMI of the two typings {moved.nmi:.3f}",
+            f"{'A':>5} {'B':>5} {'in A':>8} {'in B':>8} {'shared':>8} {'overlap':>8}  words",
+            *(
+                f"{m.type_a:>5} {m.type_b:>5} {m.tokens_a:>8,} {m.tokens_b:>8,} {m.shared:>8,} {m.overlap:>8.2f}  "
+                f"{' '.join(m.words_a)} | {' '.join(m.words_b)}"
+                for m in matched
+            ),
+        ]
+    )
 
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     device = pick_device(recipe.device)
     output = recipe.output or recipe.b / "latent_types_compared"
-    data = recipe.data or arguments_of(run_directory_of(recipe.a)).get("data")
+    pair = [load_checkpoint(path, recipe.tokenizer, device) for path in (recipe.a, recipe.b)]
+    data = recipe.data or pair[0].arguments.get("data")
     if not data:
         raise UserError(f"{recipe.a} has no run.json that names its corpus; give --data")
-
-    model, tokenizer = load_checkpoint(recipe.a, recipe.tokenizer, device)
-    other_model, other_tokenizer = load_checkpoint(recipe.b, recipe.tokenizer, device)
+    tokenizer, other_tokenizer = (one.tokenizer for one in pair)
     if tokenizer.get_vocab() != other_tokenizer.get_vocab():
         raise UserError(f"{recipe.a} and {recipe.b} have different vocabularies; their tokens cannot be compared")
-    longest = min(max_positions(m.config.encoder) for m in (model, other_model))
-    lines, sentences = draw_sentences(data, tokenizer, min(recipe.max_length, longest), recipe.sentences, recipe.seed)
-    a = type_corpus(model, tokenizer, lines, sentences, "typing by A")
-    b = type_corpus(other_model, tokenizer, lines, sentences, "typing by B")
+    longest = min(recipe.max_length, *(max_positions(one.model.config.encoder) for one in pair))
+    lines, sentences = draw_sentences(data, tokenizer, longest, recipe.sentences, recipe.seed)
+    a, b = (type_corpus(pair[i].model, tokenizer, lines, sentences, f"typing by {'AB'[i]}") for i in (0, 1))
 
     moved, matched = movement(a, b, recipe.seed), matches(a, b)
     partner = {match.type_a: match.type_b for match in matched}
     chosen = sorted(np.random.default_rng(recipe.seed).permutation(len(sentences))[: EXAMPLES[0]].tolist())
     summary = {
-        "a": display_name(recipe.a),
-        "b": display_name(recipe.b),
+        "a": pair[0].name,
+        "b": pair[1].name,
         "data": data,
         "sentences": len(sentences),
         "tokens": len(a.token_ids),

@@ -21,15 +21,7 @@ from evaluations.latent_types import tables
 from evaluations.latent_types.agreement import agreement, load_labelled
 from evaluations.latent_types.page import curve_pictures, typed_runs
 from evaluations.latent_types.reconstructions import reconstruct
-from evaluations.latent_types.typed_corpus import (
-    TypedCorpus,
-    arguments_of,
-    display_name,
-    draw_sentences,
-    load_checkpoint,
-    run_directory_of,
-    type_corpus,
-)
+from evaluations.latent_types.typed_corpus import TypedCorpus, draw_sentences, load_checkpoint, type_corpus
 from evaluations.pages import EXAMPLES, render
 
 RECONSTRUCTIONS_SHOWN = 40
@@ -82,16 +74,15 @@ def main(argv: list[str]) -> None:
     output = recipe.output or recipe.checkpoint / "latent_types"
 
     # --- what is there ----------------------------------------------------------------------------------------------
-    model, tokenizer = load_checkpoint(recipe.checkpoint, recipe.tokenizer, pick_device(recipe.device))
-    run_directory = run_directory_of(recipe.checkpoint)
-    arguments = arguments_of(run_directory)
+    checkpoint = load_checkpoint(recipe.checkpoint, recipe.tokenizer, pick_device(recipe.device))
+    model, tokenizer, name, run_directory, arguments = checkpoint
     max_length = min(recipe.max_length, max_positions(model.config.encoder))
-    tokens, plain_encoder = None, recipe.plain_encoder or arguments.get("model")
+    tokens, plain_encoder = None, recipe.plain_encoder or arguments.get("model", "")
     if recipe.labelled:
         if not plain_encoder:
             raise UserError(f"{run_directory} has no run.json that names the plain encoder; give --plain_encoder")
-        most, seed = recipe.labelled_sentences, recipe.seed
-        tokens = load_labelled(recipe.labelled, tokenizer, max_length, most, seed, recipe.bio)
+        drawn = (recipe.labelled_sentences, recipe.seed)
+        tokens = load_labelled(recipe.labelled, tokenizer, max_length, *drawn, recipe.bio)
 
     # --- the corpus, typed and rebuilt ------------------------------------------------------------------------------
     lines, sentences = draw_sentences(recipe.data, tokenizer, max_length, recipe.sentences, recipe.seed)
@@ -103,7 +94,7 @@ def main(argv: list[str]) -> None:
 
     # --- tables and page --------------------------------------------------------------------------------------------
     summary = {
-        "name": display_name(recipe.checkpoint),
+        "name": name,
         "checkpoint": str(recipe.checkpoint),
         "data": recipe.data,
         "sentences": len(sentences),
@@ -126,15 +117,13 @@ def main(argv: list[str]) -> None:
         "types": tables.type_rows(corpus, recipe.seed),
         "by_frequency": tables.shares_by_frequency(corpus),
         "by_position": tables.shares_by_position(corpus),
-        "agreement": agreement(model, tokenizer, tokens, plain_encoder, recipe.seed)
-        if tokens and plain_encoder
-        else [],
+        "agreement": agreement(model, tokenizer, tokens, plain_encoder, recipe.seed) if tokens else [],
         "reconstructions": rebuilt,
     }
     html = render(
         "explore.html.jinja",
         [(int(lines[i]), list(typed_runs(corpus, i))) for i in shown],
-        title=f"Latent types of {summary['name']}",
+        title=f"Latent types of {name}",
         **summary,
         **found,
         usage=(usage / len(corpus.token_ids)).tolist(),
@@ -149,17 +138,14 @@ def main(argv: list[str]) -> None:
     rows = [[row.type_id, row.tokens, row.share, row.words, row.entropy] for row in found["types"]]
     write_atomically(output / "types.csv", csv_text(header, rows))
     write_atomically(output / "words.csv", word_table(corpus))
-    everything = json.dumps(summary | found, default=asdict, ensure_ascii=False, indent=1)
-    write_atomically(output / "tables.json", everything)
+    write_atomically(output / "tables.json", json.dumps(summary | found, default=asdict, ensure_ascii=False, indent=1))
     write_atomically(output / "index.html", html)
 
     in_use = f"{summary['types_used']} of {corpus.num_types - 1} types in use"
     print(f"{corpus.share_typed:.1%} of {len(corpus.token_ids):,} tokens typed, {in_use}, BLEU {bleu:.2f}")
     for result in found["agreement"]:
         means = [(title, form, result.mean(measure)) for measure, title, form in MEASURES]
-        print(
-            f"{result.name}: " + ", ".join(f"{title} {form % mean}" for title, form, mean in means if mean is not None)
-        )
+        print(f"{result.name}:", ", ".join(f"{title} {form % mean}" for title, form, mean in means if mean is not None))
     print(f"Open {output / 'index.html'} in a browser")
 
 

@@ -1,6 +1,6 @@
 """Two typings of the same tokens: which types correspond, and which tokens changed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -55,8 +55,8 @@ def match_types(joint: np.ndarray) -> list[tuple[int, int]]:
 
 
 def kept_tokens(joint: np.ndarray) -> int:
-    """Tokens that have matched types in A and B, by the best matching."""
-    return int(sum(joint[a, b] for a, b in match_types(joint)))
+    """Tokens that have matched types in A and B."""
+    return int(sum(joint[pair] for pair in match_types(joint)))
 
 
 def movement(a: TypedCorpus, b: TypedCorpus, seed: int) -> Movement:
@@ -64,7 +64,7 @@ def movement(a: TypedCorpus, b: TypedCorpus, seed: int) -> Movement:
     joint = joint_counts(a, b)
     kept = kept_tokens(joint)
     generator = np.random.default_rng(seed)
-    shuffled = [replace(b, type_ids=generator.permutation(b.type_ids)) for _ in range(SHUFFLES)]
+    shuffled = [pair_counts(a.type_ids, generator.permutation(b.type_ids), joint.shape) for _ in range(SHUFFLES)]
     return Movement(
         kept=kept,
         moved=int(joint[1:, 1:].sum()) - kept,
@@ -72,32 +72,22 @@ def movement(a: TypedCorpus, b: TypedCorpus, seed: int) -> Movement:
         lost=int(joint[1:, 0].sum()),
         untyped=int(joint[0, 0]),
         nmi=float(normalized_mutual_info_score(a.type_ids, b.type_ids, average_method="geometric")),
-        kept_by_chance=float(np.mean([kept_tokens(joint_counts(a, other)) for other in shuffled])),
+        kept_by_chance=float(np.mean([*map(kept_tokens, shuffled)])),
     )
 
 
 def matches(a: TypedCorpus, b: TypedCorpus) -> list[Match]:
     """The matched types, those that share most tokens first."""
     joint = joint_counts(a, b)
-    tokens_a, tokens_b = joint.sum(1), joint.sum(0)
-    overlap = joint / np.maximum(tokens_a[:, None] + tokens_b - joint, 1)  # (C_A, C_B)
-    ids, counts_a = type_word_counts(a)
-    _, counts_b = type_word_counts(b)
+    (ids, counts_a), (_, counts_b) = type_word_counts(a), type_word_counts(b)  # (W,), (C, W)
 
     def commonest(times: np.ndarray) -> list[str]:
         return [a.vocabulary[ids[w]] for w in highest(times, WORDS_SHOWN)]
 
-    found = [
-        Match(
-            type_a,
-            type_b,
-            tokens_a=int(tokens_a[type_a]),
-            tokens_b=int(tokens_b[type_b]),
-            shared=int(joint[type_a, type_b]),
-            words_a=commonest(counts_a[type_a]),
-            words_b=commonest(counts_b[type_b]),
-            overlap=float(overlap[type_a, type_b]),
-        )
-        for type_a, type_b in match_types(joint)
-    ]
+    found = []
+    for type_a, type_b in match_types(joint):
+        tokens_a, tokens_b, shared = int(joint[type_a].sum()), int(joint[:, type_b].sum()), int(joint[type_a, type_b])
+        words = commonest(counts_a[type_a]), commonest(counts_b[type_b])
+        overlap = shared / (tokens_a + tokens_b - shared)
+        found.append(Match(type_a, type_b, tokens_a, tokens_b, shared, *words, overlap))
     return sorted(found, key=lambda match: -match.shared)

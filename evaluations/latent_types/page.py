@@ -16,7 +16,7 @@ from training.report import CURVES, curves, draw_curve
 
 
 def typed_runs(corpus: TypedCorpus, sentence: int) -> Iterator[tuple[int, list[str]]]:
-    """A sentence's tokens for the page: (type, [word]) for each typed one, (0, words) for a stretch of untyped ones."""
+    """A sentence's tokens: (type, [word]) for each typed one, (0, words) for a stretch of untyped ones."""
     start, end = corpus.bounds[sentence : sentence + 2]
     pairs = zip(corpus.type_ids[start:end].tolist(), corpus.tokens(start, end), strict=True)
     for type_id, run in groupby(pairs, key=lambda pair: pair[0]):

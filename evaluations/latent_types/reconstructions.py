@@ -13,7 +13,7 @@ Pieces = list[tuple[str, bool]]  # (text, whether the other sentence has it too)
 
 @dataclass
 class Reconstruction:
-    """One sentence, as it was and as it was rebuilt."""
+    """One sentence of the corpus, as it was and as it was rebuilt."""
 
     line: int
     original: Pieces
@@ -39,11 +39,7 @@ def reconstruct(
     sentences: list[list[int]],
     max_length: int,
 ) -> tuple[list[Reconstruction], float]:
-    """Greedy reconstructions of sentences of ids, and their corpus BLEU.
-
-    Returns:
-        a reconstruction a sentence; BLEU in percent, as `pretrain.py` validates it.
-    """
+    """Greedy reconstructions of sentences of ids, and their corpus BLEU in percent, as `pretrain.py` validates it."""
     texts = [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in sentences]
     described = list(describe(model, tokenizer, texts, max_length))
     found = [

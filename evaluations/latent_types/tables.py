@@ -1,6 +1,7 @@
 """What a typed corpus tells about the types, as tables: numbers and words only, nothing about how they look."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,8 +15,6 @@ FEWEST_FOR_SPECIFIC = 5  # a word seen less often is `specific` by chance
 
 @dataclass
 class Context:
-    """A token among its neighbours."""
-
     before: str
     token: str
     after: str
@@ -23,8 +22,6 @@ class Context:
 
 @dataclass
 class TypeRow:
-    """One latent type."""
-
     type_id: int
     tokens: int
     share: float  # of all tokens, 0..1
@@ -50,27 +47,19 @@ def pair_counts(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -
 
 
 def type_word_counts(corpus: TypedCorpus) -> tuple[np.ndarray, np.ndarray]:
-    """How often each word has each type.
-
-    Returns:
-        the ids of the W words that occur, (W,); the counts, (C, W).
-    """
+    """The ids of the W words that occur, (W,), and how often each has each type, (C, W)."""
     words, index = np.unique(corpus.token_ids, return_inverse=True)
     return words, pair_counts(corpus.type_ids, index, (corpus.num_types, len(words)))
 
 
 def highest(values: np.ndarray, number: int) -> list[int]:
-    """Where the highest positive values stand, the highest first."""
+    """Where the highest positive values stand, in their order."""
     return [i for i in np.argsort(-values, kind="stable")[:number].tolist() if values[i] > 0]
 
 
 def npmi(counts: np.ndarray) -> np.ndarray:
-    """Normalised pointwise mutual information of types and words, log(p(t,w) / p(t)p(w)) / -log p(t,w)
-    (Bouma 2009): 1 where they only occur together, 0 where they are independent, -1 where they never meet.
-
-    Args:
-        counts: (C, W) as from `type_word_counts`.
-    """
+    """Normalised pointwise mutual information of types and words, log(p(t,w) / p(t)p(w)) / -log p(t,w) (Bouma 2009),
+    from their counts, (C, W): 1 where they only occur together, 0 where independent, -1 where they never meet."""
     with np.errstate(divide="ignore", invalid="ignore"):
         joint = np.log(counts / counts.sum())
         expected = np.log(counts.sum(1, keepdims=True) / counts.sum()) + np.log(counts.sum(0) / counts.sum())
@@ -93,9 +82,8 @@ def contexts(corpus: TypedCorpus, type_id: int, generator: np.random.Generator) 
     for place in np.sort(places[np.sort(first)][:CONTEXTS_SHOWN]).tolist():
         sentence = np.searchsorted(corpus.bounds, place, side="right") - 1
         start, end = corpus.bounds[sentence : sentence + 2].tolist()
-        before = corpus.tokens(max(start, place - CONTEXT_WIDTH), place)
-        after = corpus.tokens(place + 1, min(end, place + 1 + CONTEXT_WIDTH))
-        found.append(Context(" ".join(before), corpus.vocabulary[corpus.token_ids[place]], " ".join(after)))
+        parts = (max(start, place - CONTEXT_WIDTH), place, place + 1, min(end, place + 1 + CONTEXT_WIDTH))
+        found.append(Context(*(" ".join(corpus.tokens(*part)) for part in pairwise(parts))))
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,57 +37,45 @@ class TypedCorpus:
         return float((self.type_ids > 0).mean())
 
     def tokens(self, start: int, end: int) -> list[str]:
-        """Word pieces of a stretch of tokens."""
+        """Their word pieces."""
         return [self.vocabulary[i] for i in self.token_ids[start:end]]
 
 
-def load_checkpoint(
-    path: Path, tokenizer_name: str | None, device: torch.device
-) -> tuple[SparseLTForPreTraining, PreTrainedTokenizerBase]:
-    """An autoencoder in eval mode and its tokenizer.
+class Checkpoint(NamedTuple):
+    """An autoencoder in eval mode, its tokenizer, and what is known of its run."""
 
-    Args:
-        tokenizer_name: see `model.tokenizer_of`.
+    model: SparseLTForPreTraining
+    tokenizer: PreTrainedTokenizerBase
+    name: str  # of the run, and the step if it is one
+    run_directory: Path  # that of run.json and metrics.jsonl: the checkpoint itself, or above one of a run's steps
+    arguments: dict[str, Any]  # none where they were not recorded, as for a published checkpoint
+
+
+def load_checkpoint(path: Path, tokenizer_name: str | None, device: torch.device) -> Checkpoint:
+    """A checkpoint with the tokenizer that `model.tokenizer_of` has for it.
 
     Raises:
         UserError: the directory is no checkpoint or is damaged, or there is no tokenizer that fits it.
     """
-    check_links(run_directory_of(path))  # what a page shows of it
+    own = path.absolute()
+    is_step = (own.parent / RECORD).is_file() and not (own / RECORD).is_file()
+    run_directory, name = (own.parent, f"{own.parent.name}/{own.name}") if is_step else (own, own.name)
+    check_links(run_directory)  # what a page shows of it
     model, tokenizer = load_autoencoder(path), tokenizer_of(path, tokenizer_name)
     check_tokenizer(model.config.encoder, tokenizer)
-    return model.to(device), tokenizer  # pyright: ignore[reportArgumentType]
-
-
-def run_directory_of(checkpoint: Path) -> Path:
-    """Where run.json and metrics.jsonl lie: in a run's directory itself, above one of its steps."""
-    checkpoint = checkpoint.absolute()
-    is_step = (checkpoint.parent / RECORD).is_file() and not (checkpoint / RECORD).is_file()
-    return checkpoint.parent if is_step else checkpoint
-
-
-def arguments_of(run_directory: Path) -> dict[str, Any]:
-    """What a run was started with; nothing where that was not recorded, as for a published checkpoint."""
     try:
-        return read_record(run_directory)["arguments"]
+        arguments = read_record(run_directory)["arguments"]
     except UserError:
-        return {}
-
-
-def display_name(checkpoint: Path) -> str:
-    """What to call a checkpoint: the name of its run, and the step if it is one."""
-    checkpoint = checkpoint.absolute()
-    above = run_directory_of(checkpoint)
-    return checkpoint.name if above == checkpoint else f"{above.name}/{checkpoint.name}"
+        arguments = {}
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    return Checkpoint(model, tokenizer, name, run_directory, arguments)
 
 
 def draw_sentences(
     data: str, tokenizer: PreTrainedTokenizerBase, max_length: int, most: int, seed: int
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """At most so many sentences of a corpus, drawn without replacement, in the corpus' order.
-
-    Returns:
-        their lines (N,), their ids with [CLS] and [SEP].
-    """
+    """The lines, (N,), and the ids with [CLS] and [SEP] of at most so many sentences of a corpus, drawn without
+    replacement, in its order."""
     corpus, _ = load_corpus(data, tokenizer, max_length)
     if len(corpus) > most:
         corpus = corpus.select(np.sort(np.random.default_rng(seed).choice(len(corpus), most, replace=False)))
@@ -111,13 +99,12 @@ def type_corpus(
 ) -> TypedCorpus:
     """Type every token of the sentences; `lines` and `sentences` are those of `draw_sentences`."""
     tokens = [Encoded(ids, list(range(1, len(ids) - 1))) for ids in sentences]
+    pieces = tokenizer.convert_ids_to_tokens(list(range(model.config.encoder.vocab_size)))
     return TypedCorpus(
         lines=lines,
         bounds=np.cumsum([0] + [len(sentence.first) for sentence in tokens]),
         token_ids=np.concatenate([ids[1:-1] for ids in sentences]),
         type_ids=types_of(model, tokens, description),
         num_types=model.config.num_types,
-        vocabulary=shown_pieces(
-            tokenizer, tokenizer.convert_ids_to_tokens(list(range(model.config.encoder.vocab_size)))
-        ),
+        vocabulary=shown_pieces(tokenizer, pieces),
     )
