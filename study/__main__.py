@@ -49,9 +49,10 @@ def main(argv: list[str]) -> None:
         jobs.run_all(study.directory, partial(design.jobs, study))
     if study.command == "gate":
         print(report.check_gate(study.directory, study.pretraining_seeds))
+    elif study.command == "rates":
+        print(report.choose_rates(study.directory, study.rates))
     else:
-        chosen = study.command == "rates"
-        print(report.choose_rates(study.directory, study.rates) if chosen else report.write(study.directory))
+        print(report.write(study.directory))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ and see the same sentences in the same order with the same masking.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,8 +45,6 @@ TRAINED = {"temperature_start": 0.5, "temperature_end": 0.5, "lr_schedule": "wsd
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """The parameters of a study."""
-
     command: str = argument("what to do", "COMMAND", choices=("run", "report", "gate", "rates"))
     directory: Path = argument("directory of the study", "STUDY")
     model: str = flag("minilm", "encoder: hub id, local directory, or `minilm`")
@@ -69,8 +68,8 @@ class Study:
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that a part of the
-    time leads to something that can be reported.
+    """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that what is done
+    by then can be reported.
 
     Raises:
         UserError: the seed that serves choosing is among those that count.
@@ -82,6 +81,10 @@ def jobs(study: Study) -> Iterator[Job]:
         "data": study.data, "mixed_precision": study.mixed_precision, "batch_size": study.batch_size,
         "eval_steps": 200, "report_to": "none",
     }  # fmt: skip
+
+    def encoder_of(name: str) -> tuple[str | Path, tuple[str, ...]]:
+        """Where a plain encoder lies, and what it needs."""
+        return (study.model, ()) if name == "A" else (place / "encoders" / name, (f"convert-{name}",))
 
     def stage0(seed: int) -> Iterator[Job]:
         """The frozen encoder's part, in STUDY/stage0/SEED, and whether it is good enough."""
@@ -114,14 +117,13 @@ def jobs(study: Study) -> Iterator[Job]:
         folder: str, encoder: str, seed: int, types: tuple[str, ...], episodes: int, method: str
     ) -> Iterator[Job]:
         """Source training on each split, and then its episodes, in STUDY/FOLDER/TYPE/ENCODER-SEED/SETTING."""
-        name = f"{encoder}-{seed}"
+        name, (model, needs) = f"{encoder}-{seed}", encoder_of(encoder)
         for kind in types:
             flags = {
-                "type": kind, "method": method, "name": name, "seed": seed, "data": study.few_nerd,
-                "model": study.model if encoder == "A" else place / "encoders" / encoder,
+                "type": kind, "method": method, "name": name, "seed": seed, "data": study.few_nerd, "model": model,
                 "mixed_precision": study.mixed_precision, "output": place / folder,
             }  # fmt: skip
-            job, needs = f"{folder}-{method}-{name}-{kind}", () if encoder == "A" else (f"convert-{encoder}",)
+            job = f"{folder}-{method}-{name}-{kind}"
             weights = place / folder / kind / name / "source" / METHODS[method].SOURCE / WEIGHTS
             yield Job(f"{job}-source", python("evaluations.few_shot.train", **flags), needs, weights)
             command = python("evaluations.few_shot.run", **flags, way=5, shot=1, episodes=episodes)
@@ -136,8 +138,7 @@ def jobs(study: Study) -> Iterator[Job]:
     def extraction(encoder: str) -> Iterator[Job]:
         for corpus in study.extraction:
             name, run = f"extraction-{corpus.name}-{encoder}", place / "extraction" / corpus.name / encoder
-            model, needs = place / "encoders" / encoder, (f"convert-{encoder}",)
-            model, needs = (study.model, ()) if encoder == "A" else (model, needs)
+            model, needs = encoder_of(encoder)
             command = python("evaluations.supervised_ie.train", model=model, data=corpus, name=run)
             yield Job(name, command, needs)
             command = python("evaluations.supervised_ie.evaluate", name=run, data=corpus)
@@ -149,13 +150,12 @@ def jobs(study: Study) -> Iterator[Job]:
         yield Job("corpus", python("data.prepare", *study.texts, output=corpus), (), corpus)
     yield from stage0(study.choosing_seed)
     tried = []
-    for arm in ARMS:
-        for rate in study.rates:
-            name = f"{arm}-{rate:g}".replace("e-", "e")  # a name has its parts between dashes
-            yield from continued(name, arm, rate, study.choosing_seed, study.max_steps)
-            chosen_by = list(few_shot("choosing", name, study.seeds[0], TYPES[:1], CHOSEN_ON, "container"))
-            yield from chosen_by
-            tried.append(chosen_by[-1].name)
+    for arm, rate in product(ARMS, study.rates):
+        name = f"{arm}-{rate:g}".replace("e-", "e")  # a name has its parts between dashes
+        yield from continued(name, arm, rate, study.choosing_seed, study.max_steps)
+        chosen_by = list(few_shot("choosing", name, study.seeds[0], TYPES[:1], CHOSEN_ON, "container"))
+        yield from chosen_by
+        tried.append(chosen_by[-1].name)
     chosen = place / "rates"
     yield Job("rates", python("study", "rates", place, rates=study.rates), tuple(tried), chosen)
     rates = dict(line.split() for line in chosen.read_text().splitlines()) if chosen.exists() else {}

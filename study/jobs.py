@@ -40,8 +40,8 @@ def run_all(directory: Path, make_jobs: Callable[[], Iterable[Job]]) -> None:
     """Run jobs until all are done, whoever did them.
 
     Args:
-        make_jobs: the jobs in the order of their importance. It is called anew after each job, for a command may
-            depend on what an earlier job found.
+        make_jobs: the jobs in the order of their importance, each behind those that it needs. It is called anew after
+            each job, for a command may depend on what an earlier job found.
 
     Raises:
         UserError: a job failed, was done with another command, or what it made is gone though a job needs it.
@@ -57,20 +57,19 @@ def run_all(directory: Path, make_jobs: Callable[[], Iterable[Job]]) -> None:
         left = [job for job in jobs if job.name not in done]
         if not left:
             return
-        made = {job.name: job.output for job in jobs if job.name in done and job.output}
-        gone = {name for name, output in made.items() if not Path(output).exists()}
-        if waiting := [job for job in left if gone & set(job.needs)]:
-            for job in left:  # in their order: what waits for a job that waits does so, too
-                if job not in waiting and {one.name for one in waiting} & set(job.needs):
-                    waiting.append(job)
-            if len(waiting) == len(left):
-                name = min(gone & set(waiting[0].needs))
-                raise UserError(
-                    f"{directory}: {name} is done, but {made[name]} is gone, which {waiting[0].name} needs; without "
-                    f"done/{name} and what is left of it, it is made again"
-                )
-            left = [job for job in left if job not in waiting]
-        if ran := next((job for job in left if done.keys() >= set(job.needs) and attempt(directory, job)), None):
+        gone = {job.name: job.output for job in jobs if job.name in done and job.output and not job.output.exists()}
+        barred = set(gone)  # with what needs one of them, and what needs that
+        for job in left:
+            if barred & set(job.needs):
+                barred.add(job.name)
+        able = [job for job in left if job.name not in barred]
+        if not able:
+            name = min(gone.keys() & set(left[0].needs))
+            raise UserError(
+                f"{directory}: {name} is done, but {gone[name]} is gone, which {left[0].name} needs; without "
+                f"done/{name} and what is left of it, it is made again"
+            )
+        if ran := next((job for job in able if done.keys() >= set(job.needs) and attempt(directory, job)), None):
             print(f"{ran.name} is done; {len(left) - 1} of {len(jobs)} jobs are left", flush=True)
         else:
             time.sleep(PAUSE)

@@ -33,6 +33,15 @@ FAMILIES = (
     ("C - C_types", "C - C_reconstruction", "C - C_neither"),
     ("C_neither - B",),  # the check
 )
+# Of a table, its head and the form of a row, see `table`.
+F1 = (
+    "| setting | episodes | arm | F1 | 95% interval | F1 of each seed |\n|---|---:|---|---:|---:|---|",
+    "| {} | {episodes} | {} | {value:.2f} | {low:.2f} to {high:.2f} | {each} |",
+)
+CONTRASTS = (
+    "| setting | contrast | seeds | F1 | 95% interval | p | adjusted | |\n|---|---|---:|---:|---:|---:|---:|---|",
+    "| {} | {} | {seeds} | {value:+.2f} | {low:+.2f} to {high:+.2f} | {p:.4f} | {adjusted:.4f} | {same} |",
+)
 TRAINING = ("mlm_loss", "mlm_accuracy", "reconstruction_accuracy", "bleu", "share_typed", "type_perplexity")
 
 Arms = dict[str, dict[tuple[str, str], Run]]  # the runs of each arm, by pre-training seed ("" for A) and few-shot seed
@@ -49,15 +58,16 @@ def write(study: Path) -> str:
     settings = read_settings(study / "few-nerd")
     if not settings:
         raise UserError(f"{study / 'few-nerd'} holds no finished setting")
-    parts = {"Contrasts": contrast_table(settings), "F1": f1_table(settings)}
+    f1, differences = scores(settings), contrasts(settings)
+    parts = {"Contrasts": table(CONTRASTS, differences), "F1": table(F1, f1)}
     if dose := read_settings(study / "dose"):
-        parts["Dose"] = f1_table(dose)
+        parts["Dose"] = table(F1, scores(dose))
     parts |= {f"Extraction, {kind.name}": scores_table(kind) for kind in sorted((study / "extraction").glob("*"))}
     for stage in ("stage0", "pretrain"):
         parts[f"Training, {stage}"] = training_table(study / stage)
     text = NOTE + "".join(f"\n## {title}\n\n{table}\n" for title, table in parts.items())
     write_atomically(study / "tables.md", text)
-    write_atomically(study / "plot.svg", svg(plot(settings)))
+    write_atomically(study / "plot.svg", svg(plot(f1, differences)))
     return text
 
 
@@ -67,14 +77,14 @@ def check_starts(pretraining: Path) -> None:
     Raises:
         UserError: naming two that did not.
     """
-    alike: dict[str, dict[str, Path]] = {}  # by what must be one, its values with a run of each
+    first: dict[str, tuple[str, Path]] = {}  # by what must be one, its value and the run that has it
     for run in sorted(path.parent for path in pretraining.glob("*-*/run.json")):
         inputs = read_record(run)["inputs"]
-        alike.setdefault("corpus", {}).setdefault(inputs["corpus"], run)
-        alike.setdefault(f"stage 0 of {run.name.partition('-')[2]}", {}).setdefault(inputs["start"], run)
-    for what, runs in alike.items():
-        if len(runs) > 1:
-            raise UserError(f"{' and '.join(map(str, runs.values()))} did not have the same {what}")
+        parts = {"corpus": inputs["corpus"], f"stage 0 of {run.name.partition('-')[2]}": inputs["start"]}
+        for what, value in parts.items():
+            before, other = first.setdefault(what, (value, run))
+            if value != before:
+                raise UserError(f"{other} and {run} did not have the same {what}")
 
 
 def check_gate(study: Path, seeds: Iterable[int]) -> str:
@@ -109,12 +119,11 @@ def choose_rates(study: Path, rates: Iterable[float]) -> str:
     for arm in ARMS:
         if missing := sorted(set(rates) - f1.get(arm, {}).keys()):
             raise UserError(f"{study / 'choosing'} holds no finished run of {arm} at the rate {missing[0]:g}")
-    table = "| arm | encoder's learning rate | F1 |\n|---|---:|---:|"
-    for arm, row in f1.items():
-        table += "".join(f"\n| {arm} | {rate:g} | {value:.2f} |" for rate, value in sorted(row.items()))
-    write_atomically(study / "choosing.md", table + "\n")
+    lines = [f"| {arm} | {rate:g} | {row[rate]:.2f} |" for arm, row in f1.items() for rate in sorted(row)]
+    text = "\n".join(["| arm | encoder's learning rate | F1 |\n|---|---:|---:|", *lines])
+    write_atomically(study / "choosing.md", text + "\n")
     write_atomically(study / "rates", "".join(f"{arm} {max(row, key=row.__getitem__):g}\n" for arm, row in f1.items()))
-    return table
+    return text
 
 
 def validations(run: Path) -> list[tuple[int, dict[str, float]]]:
@@ -135,16 +144,14 @@ def training_table(pretraining: Path) -> str:
 
 def scores_table(extraction: Path) -> str:
     """F1 of every task on a corpus' test part, or dev where it has none, by encoder."""
-    rows = {path.parent.name: read_scores(path) for path in sorted(extraction.glob("*/scores-*.json"))}
+    rows = {
+        path.parent.name: {task: line["f1"] for task, line in json.loads(path.read_text())["scores"].items()}
+        for path in sorted(extraction.glob("*/scores-*.json"))
+    }
     tasks = list(dict.fromkeys(task for row in rows.values() for task in row))
     lines = [f"| encoder | {' | '.join(tasks)} |", "|---" + "|---:" * len(tasks) + "|"]
     lines += (f"| {name} | {' | '.join(f'{row[task]:.2f}' for task in tasks)} |" for name, row in rows.items())
     return "\n".join(lines)
-
-
-def read_scores(file: Path) -> dict[str, float]:
-    """F1 by task, of a trained extractor."""
-    return {task: line["f1"] for task, line in json.loads(file.read_text())["scores"].items()}
 
 
 def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
@@ -157,7 +164,7 @@ def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
     for kind in TYPES[:1] if choosing else TYPES:
         skipped = CHOSEN_ON if kind == "intra" and not choosing else 0
         for run in (path.parent for path in sorted(results.glob(f"{kind}/*/*/summary.json"))):
-            if skipped and read_summary(run)["episodes"] <= skipped:
+            if read_summary(run)["episodes"] <= skipped:
                 continue
             arm, *pretraining, seed = run.parent.name.split("-")
             runs = settings.setdefault(f"{kind} {run.name}", {}).setdefault(arm, {})
@@ -165,20 +172,15 @@ def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
     return settings
 
 
-def summed(runs: Iterable[Run]) -> np.ndarray:
-    """(episodes, 3) counts summed over runs."""
-    return np.sum([one.counts("full") for one in runs], axis=0)
-
-
-def scores(arms: Arms) -> Rows:
-    """Micro F1 of every arm in a setting."""
-    rows = {}
-    for arm, runs in arms.items():
-        counts = [summed(runs.values()), *(one.counts("full") for one in runs.values())]
-        f1, *each = (micro_prf(table.sum(0))[2] for table in counts)
-        low, high = f1_interval(counts[0])
-        rows[arm] = {"value": f1, "low": low, "high": high, "episodes": len(counts[0])}
-        rows[arm]["each"] = ", ".join(f"{value:.2f}" for value in each)
+def scores(settings: dict[str, Arms]) -> dict[str, Rows]:
+    """Micro F1 of every arm in every setting."""
+    rows: dict[str, Rows] = {setting: {} for setting in settings}
+    for setting, arms in settings.items():
+        for arm, runs in arms.items():
+            counts = np.array([one.counts("full") for one in runs.values()])  # (runs, E, 3)
+            low, high = f1_interval(counts.sum(0))
+            row = {"value": micro_prf(counts.sum((0, 1)))[2], "low": low, "high": high, "episodes": counts.shape[1]}
+            rows[setting][arm] = row | {"each": ", ".join(f"{f1:.2f}" for f1 in micro_prf(counts.sum(1))[:, 2])}
     return rows
 
 
@@ -199,8 +201,8 @@ def contrast(arms: Arms, pair: str) -> dict[str, Any] | None:
     low, high = found.interval()
     of_seeds = (f1_of_seeds(after) - f1_of_seeds(before)).tolist()
     same = "same" if found.equivalent(MARGIN) and max(map(abs, t_interval(of_seeds))) < MARGIN else ""
-    p_value = sign_flip_p(of_seeds)
-    return {"value": found.observed, "low": low, "high": high, "seeds": len(seeds), "p": p_value, "same": same}
+    row = {"value": found.observed, "low": low, "high": high, "seeds": len(seeds)}
+    return row | {"p": sign_flip_p(of_seeds), "same": same}
 
 
 def contrasts(settings: dict[str, Arms]) -> dict[str, Rows]:
@@ -214,40 +216,25 @@ def contrasts(settings: dict[str, Arms]) -> dict[str, Rows]:
                 for pair in family
                 if setting.partition(" ")[2] == method and (row := contrast(arms, pair))
             }
-            adjusted = holm({" ".join(key): row["p"] for key, row in found.items()})
+            adjusted = holm({key: row["p"] for key, row in found.items()})
             for (setting, pair), row in found.items():
-                rows[setting][pair] = row | {"adjusted": adjusted[f"{setting} {pair}"]}
+                rows[setting][pair] = row | {"adjusted": adjusted[setting, pair]}
     return rows
 
 
-def f1_table(settings: dict[str, Arms]) -> str:
-    """F1 of every arm in every setting."""
-    lines = ["| setting | episodes | arm | F1 | 95% interval | F1 of each seed |\n|---|---:|---|---:|---:|---|"]
-    form = "| {} | {episodes} | {} | {value:.2f} | {low:.2f} to {high:.2f} | {each} |"
-    lines += (
-        form.format(setting, arm, **row) for setting, arms in settings.items() for arm, row in scores(arms).items()
-    )
-    return "\n".join(lines)
+def table(kind: tuple[str, str], settings: dict[str, Rows]) -> str:
+    """A row for each arm, or each two, in every setting; `kind` is `F1` or `CONTRASTS`."""
+    head, form = kind
+    rows = [form.format(setting, name, **row) for setting, found in settings.items() for name, row in found.items()]
+    return "\n".join([head, *rows])
 
 
-def contrast_table(settings: dict[str, Arms]) -> str:
-    """The contrasts of every setting."""
-    lines = [
-        "| setting | contrast | seeds | F1 | 95% interval | p | adjusted | |\n|---|---|---:|---:|---:|---:|---:|---|"
-    ]
-    form = "| {} | {} | {seeds} | {value:+.2f} | {low:+.2f} to {high:+.2f} | {p:.4f} | {adjusted:.4f} | {same} |"
-    lines += (
-        form.format(kind, pair, **row) for kind, rows in contrasts(settings).items() for pair, row in rows.items()
-    )
-    return "\n".join(lines)
-
-
-def plot(settings: dict[str, Arms]) -> Figure:
+def plot(f1: dict[str, Rows], differences: dict[str, Rows]) -> Figure:
     """F1 of the arms and the contrasts, with 95% intervals: a row a setting, a colour a name."""
-    figure = Figure(figsize=(9, 1 + 1.1 * len(settings)), layout="constrained")
+    figure = Figure(figsize=(9, 1 + 1.1 * len(f1)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    measured = ([scores(arms) for arms in settings.values()], [*contrasts(settings).values()])
-    for axes, rows, title in zip((left, right), measured, ("micro F1", "difference of micro F1"), strict=True):
+    for axes, settings, title in ((left, f1, "micro F1"), (right, differences, "difference of micro F1")):
+        rows = list(settings.values())
         names = list(dict.fromkeys(name for row in rows for name in row))
         for number, name in enumerate(names):
             shift = 0.7 * ((number + 0.5) / len(names) - 0.5)
@@ -258,7 +245,7 @@ def plot(settings: dict[str, Arms]) -> Figure:
         axes.set_xlabel(title)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set_yticks(range(len(settings)), settings)
+    left.set_yticks(range(len(f1)), f1)
     left.invert_yaxis()
     right.axvline(0, color="black", linewidth=0.8, linestyle="--")
     return figure

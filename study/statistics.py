@@ -5,7 +5,7 @@ Counts are (S, K, E, 3): pre-training seeds, few-shot seeds, episodes, and (corr
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -32,8 +32,8 @@ class Difference(NamedTuple):
 
 
 def t_interval(differences: Sequence[float], level: float = 0.9) -> tuple[float, float]:
-    """Student's interval of the mean of paired differences. The bootstrap's is too narrow for a handful of seeds: in
-    400 simulated studies of six its 95% interval held the truth 87% of the time."""
+    """Student's interval of the mean of paired differences. The bootstrap's is too narrow for a handful of seeds: of
+    95%, it held the truth in 87% of 400 simulated studies of six."""
     if len(differences) < 2:
         return -np.inf, np.inf
     half = stats.t.ppf((1 + level) / 2, len(differences) - 1) * np.std(differences, ddof=1) / np.sqrt(len(differences))
@@ -49,8 +49,8 @@ def hierarchical_difference(a: np.ndarray, b: np.ndarray, seed: int = 0, resampl
     """Micro F1 of B minus A by a paired bootstrap over pre-training seeds, within them few-shot seeds, and episodes.
 
     A sample draws S pre-training seeds, K few-shot seeds within each of them anew, and E episodes, with replacement and
-    for both arms alike. The episodes are drawn once a sample, for all runs share them (they are crossed with the
-    seeds, not nested in them): drawn for each seed anew, they would seem to average out.
+    for both arms alike. All runs share the episodes, which are therefore drawn once a sample: drawn for each seed anew,
+    they would seem to average out.
 
     Args:
         a, b: (S, K, E, 3) counts; row s of both is of a pair.
@@ -73,16 +73,13 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
     With S differences it is at least 2 / 2^S: six are the fewest that reach 0.05. The cost doubles with each.
     """
-    values = np.asarray(differences, dtype=np.float64)
-    signs = np.array(list(product((-1, 1), repeat=len(values))))  # (2^S, S)
-    means = np.abs(signs @ values)
-    return float((means >= np.abs(values.sum()) - 1e-9).mean())
+    signs = np.array(list(product((-1, 1), repeat=len(differences))))  # (2^S, S)
+    return float((np.abs(signs @ differences) >= abs(sum(differences)) - 1e-9).mean())
 
 
-def holm(p_values: dict[str, float]) -> dict[str, float]:
+def holm(p_values: dict[Any, float]) -> dict[Any, float]:
     """The p-values of a family of contrasts adjusted for their number, by name (Holm 1979)."""
-    adjusted, largest = {}, 0.0
+    adjusted, largest = dict(p_values), 0.0
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, p_values[name] * (len(p_values) - rank)))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p_values}
+        adjusted[name] = largest = max(largest, min(1.0, p_values[name] * (len(p_values) - rank)))
+    return adjusted

@@ -185,7 +185,7 @@ def test_runs_without_their_pair_make_no_contrast(tmp_path):
 def test_f1_of_the_earlier_study_is_as_committed(tmp_path):
     with tarfile.open(RESULTS / "episodes.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    rows = report.f1_table(report.read_settings(tmp_path / "study" / "few-nerd")).splitlines()
+    rows = report.table(report.F1, report.scores(report.read_settings(tmp_path / "study" / "few-nerd"))).splitlines()
     assert len(rows) > 10 and set(rows) <= set((RESULTS / "tables.md").read_text().splitlines())
 
 
