@@ -15,10 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -74,21 +73,17 @@ def write_tiny(directory: Path) -> str:
     return str(directory)
 
 
-def call(*command: str, device: str = "auto", threads: int = 1) -> None:
-    """Run Python with arguments at the repository's root.
+def call(*script: str, **flags: Any) -> None:
+    """Run a script of Python, with flags, at the repository's root.
 
     Raises:
         UserError: it fails; with its last words.
     """
-    variables = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": str(threads)}
-    result = subprocess.run(
-        [sys.executable, *command, "--device", device], cwd=ROOT, env=variables, capture_output=True, text=True
-    )
+    command = [*script, *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
+    variables = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True)
     if result.returncode:
         raise UserError(f"{' '.join(command)[:80]} ended with {result.returncode}: {result.stderr.strip()[-300:]}")
-
-
-# --- exactness ----------------------------------------------------------------------------------------------------
 
 
 def packed_against_padded(encoder: str, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
@@ -107,8 +102,8 @@ def packed_against_padded(encoder: str, device: torch.device, dtype: torch.dtype
         batch = Batches(corpus, tokenizer, 16, 64, seed=0, packing=packing)[0]
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             found = model(**{name: tensor.to(device) for name, tensor in batch.items()}).losses
-            torch.stack([*found.values()]).sum().backward()
-        losses.append(torch.stack([*found.values()]).detach())
+            losses.append(torch.stack([*found.values()]))
+            losses[-1].sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         model.zero_grad()
     (one, other), (ours, theirs) = losses, gradients
@@ -121,29 +116,15 @@ def exactness(recipe: Recipe, encoder: str, folder: Path) -> Rows:
         yield f"packed against padded, {str(dtype)[6:]}", f"losses {loss:.1e}, gradient {gradient:.1e} (relative)"
 
 
-# --- resumption ---------------------------------------------------------------------------------------------------
-
-
-def resumed_against_whole(encoder: str, device: str, folder: Path, deterministic: bool, *flags: str) -> float:
+def resumed_against_whole(encoder: str, device: str, folder: Path, deterministic: bool, **flags: Any) -> float:
     """The largest difference of a weight between a run of `STEPS` steps and one resumed in the middle; 0: bit-exact."""
     start = ["-c", DETERMINISTIC + "import pretrain; pretrain.run(pretrain.main)"] if deterministic else ["pretrain.py"]
-    half = STEPS // 2
-    start += ["--model", encoder, "--data", "lee_news", "--output_dir", str(folder), "--eval_sentences", "8"]
-    start += [
-        "--max_steps",
-        str(STEPS),
-        "--save_steps",
-        str(half),
-        "--logging_steps",
-        "1",
-        "--warmup_steps",
-        "2",
-        *flags,
-    ]
+    flags |= {"model": encoder, "device": device, "data": "lee_news", "output_dir": folder, "eval_sentences": 8}
+    flags |= {"max_steps": STEPS, "save_steps": STEPS // 2, "logging_steps": 1, "warmup_steps": 2, "batch_size": 8}
     whole, resumed = folder / "whole", folder / "resumed"
-    call(*start, "--name", "whole", device=device)
+    call(*start, **flags, name="whole")
     shutil.copytree(whole, resumed, ignore=shutil.ignore_patterns(f"step-{STEPS}", FINISHED))
-    call(*start, "--name", "resumed", device=device)
+    call(*start, **flags, name="resumed")
     one, other = (read_safetensors(run / "model.safetensors") for run in (whole, resumed))
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
@@ -154,8 +135,8 @@ def resumption(recipe: Recipe, encoder: str, folder: Path) -> Rows:
 
     def compare(kind: tuple[bool, str]) -> float:
         deterministic, precision = kind
-        flags = ("--mixed_precision", precision, "--batch_size", "8")
-        return resumed_against_whole(encoder, recipe.device, folder / precision, deterministic, *flags)
+        place = folder / precision
+        return resumed_against_whole(encoder, recipe.device, place, deterministic, mixed_precision=precision)
 
     with ThreadPoolExecutor() as together:
         for (deterministic, precision), difference in zip(kinds, together.map(compare, kinds), strict=True):
@@ -166,9 +147,6 @@ def resumption(recipe: Recipe, encoder: str, folder: Path) -> Rows:
             kernels = "deterministic kernels" if deterministic else "default kernels"
             yield f"resumed after {STEPS // 2} of {STEPS} steps, {precision}, {kernels}", result
             shutil.rmtree(folder / precision)
-
-
-# --- pre-training -------------------------------------------------------------------------------------------------
 
 
 def pretraining(recipe: Recipe, encoder: str, folder: Path) -> Rows:
@@ -186,18 +164,13 @@ def pretraining(recipe: Recipe, encoder: str, folder: Path) -> Rows:
         options += [{"batch_size": size, "compile": True} for size in sizes]
     for changed in options:
         of_run = throughput.Recipe(**asked | changed)
-        with ProcessPoolExecutor(1, get_context("spawn")) as process:  # its peak of memory is its own
-            run_of_steps = process.submit(throughput.measure, "packed", of_run, range(100, 100 + steps))
-            tokens, _, seconds, peak_gib = run_of_steps.result()
+        tokens, _, seconds, peak_gib = throughput.measure_alone("packed", of_run, range(100, 100 + steps))
         rate, hours = tokens / seconds, seconds / steps * 100_000 / 3600
         yield (
             f"pre-training, {of_run.batch_size} sentences, {of_run.mixed_precision}" + ", --compile" * of_run.compile,
             f"{rate:,.0f} real tokens/s, peak {peak_gib:.1f} GiB, {rate * flops / peak:.1%} of the matrix peak, "
             f"100,000 steps in {hours:.1f} h",
         )
-
-
-# --- evaluations, on made-up annotation -----------------------------------------------------------------------------
 
 
 def sentences_of_news(number: int) -> list[list[str]]:
@@ -214,42 +187,41 @@ def write_few_nerd(directory: Path, episodes: int) -> Path:
     (directory / "episode-data/intra").mkdir(parents=True)
     for part, types in TYPES.items():
         (directory / f"intra/labels_{part}.txt").write_text("\n".join(["O", *types]))
-
-    def labelled(words: list[str], kind: str, place: int) -> list[str]:
-        return [kind if place <= i < place + 2 else "O" for i in range(len(words))]
-
     news = iter(sentences_of_news(64 + episodes * 110))
-    lines = []
-    for number in range(64):
-        words = next(news)
-        labels = labelled(words, TYPES["train"][number % 2], number % 8)
-        lines += [f"{word}\t{label}\n" for word, label in zip(words, labels, strict=True)] + ["\n"]
-    (directory / "intra/train.txt").write_text("".join(lines))
+
+    def labelled(types: Sequence[str]) -> dict[str, list[list[str]]]:
+        """A sentence a type, of which two words have it."""
+        words = [next(news) for _ in types]
+        labels = [["O"] * len(sentence) for sentence in words]
+        for i, kind in enumerate(types):
+            labels[i][i % 8 : i % 8 + 2] = [kind, kind]
+        return {"word": words, "label": labels}
+
+    source = labelled(TYPES["train"] * 32)
+    lines = ["".join(map("{}\t{}\n".format, *sentence)) for sentence in zip(*source.values(), strict=True)]
+    (directory / "intra/train.txt").write_text("\n".join(lines))
     for way, shot in ((5, 1), (10, 5)):
-        records = []
-        for _ in range(episodes):
-            types = TYPES["test"][:way] * shot
-            parts = {}
-            for part in ("support", "query"):
-                words = [next(news) for _ in types]
-                labels = [labelled(w, kind, i % 8) for i, (w, kind) in enumerate(zip(words, types, strict=True))]
-                parts[part] = {"word": words, "label": labels}
-            records.append(json.dumps(parts | {"types": types[:way]}) + "\n")
-        (directory / f"episode-data/intra/test_{way}_{shot}.jsonl").write_text("".join(records))
+        types = TYPES["test"][:way]
+        records = [
+            {"support": labelled(types * shot), "query": labelled(types * shot), "types": types}
+            for _ in range(episodes)
+        ]
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (directory / f"episode-data/intra/test_{way}_{shot}.jsonl").write_text(text)
     return directory
 
 
 def few_shot(recipe: Recipe, encoder: str, folder: Path) -> Rows:
     episodes, several = (2, 2) if recipe.small else (16, 4)
     data = write_few_nerd(folder / "data", episodes)
-    flags = ["--type", "intra", "--model", encoder, "--data", str(data), "--output", str(folder)]
-    flags += ["--episodes", str(episodes)]
-    call("-m", "evaluations.few_shot.train", *flags, "--name", "1", device=recipe.device)
+    flags = {"type": "intra", "model": encoder, "data": data, "output": folder, "episodes": episodes}
+    flags["device"] = recipe.device
+    call("-m", "evaluations.few_shot.train", **flags, name=1)
     shutil.copytree(folder / "intra/1", folder / f"intra/{several}")
     for way, shot in ((5, 1), (10, 5)):
         for processes in (1, several):
-            setting = ["--way", str(way), "--shot", str(shot), "--processes", str(processes), "--name", str(processes)]
-            call("-m", "evaluations.few_shot.run", *flags, *setting, device=recipe.device)
+            setting = {"way": way, "shot": shot, "processes": processes, "name": processes}
+            call("-m", "evaluations.few_shot.run", **flags, **setting)
             summary = read_summary(folder / f"intra/{processes}/{way}-{shot}")
             seconds = summary["seconds"] / processes  # of episodes alone, while all processes are at it
             yield (
@@ -269,9 +241,9 @@ def extraction(recipe: Recipe, encoder: str, folder: Path) -> Rows:
     for split, part in (("train", made[: len(made) // 4]), ("dev", made[:20])):
         write_sentences(folder / f"{split}.oneie.jsonl", part)
     write_sentences(folder / "all.jsonl", made)
-    flags = ["--model", encoder, "--data", str(folder), "--name", str(folder / "run"), "--max_epochs", "3"]
-    flags += ["--warmup_epochs", "1", "--learning_rate", "1e-3", "--encoder_learning_rate", "1e-4"]
-    call("-m", "evaluations.supervised_ie.train", *flags, "--mixed_precision", "bf16", device=recipe.device)
+    flags = {"model": encoder, "data": folder, "name": folder / "run", "device": recipe.device, "max_epochs": 3}
+    flags |= {"warmup_epochs": 1, "learning_rate": 1e-3, "encoder_learning_rate": 1e-4, "mixed_precision": "bf16"}
+    call("-m", "evaluations.supervised_ie.train", **flags)
     epoch, _ = checkpoint.read_best(folder / "run")[OVERALL]
     model, tokenizer = checkpoint.load_model(folder / "run", epoch)
     model.to(pick_device(recipe.device))
@@ -283,7 +255,17 @@ def extraction(recipe: Recipe, encoder: str, folder: Path) -> Rows:
     yield "extraction, bf16, in batches of 1,024 word pieces", f"{rate:,.0f} sentences/s"
 
 
+FAILED = "failed: "
 PARTS = {part.__name__: part for part in (exactness, resumption, pretraining, few_shot, extraction)}
+
+
+def rows_of(part: str, recipe: Recipe, encoder: str, folder: Path) -> Rows:
+    """Those of a part; if it fails the last says so, for the other parts are worth having all the same."""
+    folder.mkdir()
+    try:
+        yield from PARTS[part](recipe, encoder, folder)
+    except Exception as error:
+        yield part, f"{FAILED}{first_line(error)}"
 
 
 def main(argv: list[str]) -> None:
@@ -297,29 +279,18 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--output {output}: there is no directory {output.parent}")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     versions = environment()
-    lines = [
-        f"{name}, torch {versions['torch']}, {time.strftime('%d %B %Y')}, commit {versions['commit']}"
-        + ", --small" * recipe.small,
-        "",
-        "| what | result | s |",
-        "|---|---|---:|",
-    ]
+    where = f"{name}, torch {versions['torch']}, {time.strftime('%d %B %Y')}, commit {versions['commit']}"
+    lines = [where + ", --small" * recipe.small, "", "| what | result | s |", "|---|---|---:|"]
     print("\n".join(lines), flush=True)
     failed = False
     with tempfile.TemporaryDirectory() as work:
         encoder = write_tiny(Path(work) / "tiny") if recipe.small else "minilm"
         for part in parts:
-            (folder := Path(work) / part).mkdir()
-            rows, started = PARTS[part](recipe, encoder, folder), time.perf_counter()
-            while True:
-                try:
-                    what, result = next(rows)
-                except StopIteration:
-                    break
-                except Exception as error:  # the other parts are worth having all the same
-                    failed, what, result = True, part, f"failed: {first_line(error)}"
+            started = time.perf_counter()
+            for what, result in rows_of(part, recipe, encoder, Path(work) / part):
                 lines.append(f"| {what} | {result} | {time.perf_counter() - started:.0f} |")
                 print(lines[-1], flush=True)
+                failed |= result.startswith(FAILED)
                 started = time.perf_counter()
     if output:
         output.write_text("\n".join(lines) + "\n")

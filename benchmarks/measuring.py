@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,11 @@ class Usage(NamedTuple):
     resident: float  # with pages of memory-mapped files, which the system would drop at any time
 
 
-def measure(*arguments: object, **environment: object) -> Usage:
+def measure(*arguments: object, watch: Callable[[float], None] | None = None, **environment: object) -> Usage:
     """Run `python ARGUMENT ...` to its end, in the repository's root.
+
+    Args:
+        watch: called with the resident memory, in GiB, all along.
 
     Raises:
         UserError: it failed.
@@ -43,8 +47,10 @@ def measure(*arguments: object, **environment: object) -> Usage:
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=errors)
         while not ended:
-            if found := re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()):
-                anonymous = max(anonymous, int(found[1]))
+            memory = dict(re.findall(r"(RssAnon|VmRSS):\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()))
+            anonymous = max(anonymous, int(memory.get("RssAnon", 0)))
+            if watch and "VmRSS" in memory:  # neither is there once it has ended
+                watch(int(memory["VmRSS"]) / 2**20)
             time.sleep(0.02)
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(status)

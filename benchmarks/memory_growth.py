@@ -7,18 +7,14 @@ object with the ratio of the last stretch to the first. Validations and checkpoi
 """
 
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from benchmarks.measuring import measure
 from common.errors import UserError, run
-from common.files import ROOT
 from common.flags import Count, flag, parse
+from runs import read_metrics
 
 STRETCH = 50  # steps
 
@@ -32,41 +28,25 @@ class Recipe:
     mixed_precision: str = flag("no", "precision", choices=("no", "bf16"))
 
 
-def step_of(metrics: Path) -> int:
-    """The last step in a metrics.jsonl, 0 if there is none."""
-    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
-    return json.loads(lines[-1])["step"] if lines else 0
-
-
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
     if recipe.steps < 2 * STRETCH:
         raise UserError(f"--steps {recipe.steps}: the first and the last {STRETCH} steps are compared")
     peaks: dict[int, float] = {}  # GiB, by the step that ends the stretch
+    print(f"{'step':>6}{'GiB':>8}")
     with tempfile.TemporaryDirectory() as work:
-        metrics, log = Path(work, "growth", "metrics.jsonl"), Path(work, "log")
-        flags = {
-            "name": "growth", "output_dir": work, "model": recipe.model, "data": recipe.data, "device": "cpu",
-            "batch_size": recipe.batch_size, "max_steps": recipe.steps, "mixed_precision": recipe.mixed_precision,
-            "report_to": "none", "eval_steps": 500, "frozen_steps": 0,
-        }  # fmt: skip
-        command = [
-            sys.executable,
-            "pretrain.py",
-            *(str(part) for item in flags.items() for part in (f"--{item[0]}", item[1])),
-        ]
-        with open(log, "w") as output:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-        memory = psutil.Process(process.pid)
-        print(f"{'step':>6}{'GiB':>8}")
-        while process.poll() is None:
-            stretch = STRETCH * (step_of(metrics) // STRETCH + 1)
+
+        def watch(resident: float) -> None:
+            lines = read_metrics(Path(work, "growth"))
+            stretch = STRETCH * ((lines[-1]["step"] if lines else 0) // STRETCH + 1)
             if stretch not in peaks and peaks:
                 print(f"{max(peaks):6}{peaks[max(peaks)]:8.2f}", flush=True)
-            peaks[stretch] = max(peaks.get(stretch, 0), memory.memory_info().rss / 2**30)
-            time.sleep(0.05)
-        if process.returncode:
-            raise UserError(f"{' '.join(command)} failed: {log.read_text()[-2000:]}")
+            peaks[stretch] = max(peaks.get(stretch, 0), resident)
+
+        place = ("--name", "growth", "--output_dir", work, "--device", "cpu", "--report_to", "none")
+        given = ("--model", recipe.model, "--data", recipe.data, "--mixed_precision", recipe.mixed_precision)
+        steps = ("--batch_size", recipe.batch_size, "--max_steps", recipe.steps, "--eval_steps", 500)
+        measure("pretrain.py", *place, *given, *steps, "--frozen_steps", 0, watch=watch)
     whole = [peak for step, peak in sorted(peaks.items()) if step <= recipe.steps]
     print(json.dumps({"first_gib": whole[0], "last_gib": whole[-1], "ratio": whole[-1] / whole[0]}))
 

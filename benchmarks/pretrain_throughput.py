@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import resource
 import statistics
+import timeit
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,7 @@ TAU = 5.0
 class Recipe:
     model: str = flag("minilm", "encoder")
     family: str | None = flag(
-        None,
-        "family of an encoder of base size with random weights instead: bert, roberta, modernbert, ...",
+        None, "family of an encoder of base size with random weights instead: bert, roberta, modernbert, ..."
     )
     data: str = flag("lee_news", "corpus, as for pretrain.py")
     batch_size: Count = flag(32, "sentences a step")
@@ -72,11 +72,10 @@ def plain_losses(model: SparseLTForPreTraining, batch: dict[str, Tensor]) -> dic
     states = model._decode(model.get_input_embeddings()(ids[:, :-1]), mask, typing.gated)  # (B, T - 1, D)
     rebuilt = model.reconstruction_logits(states)  # (B, T - 1, V)
     p = mean_type_probs(typing.type_probs, mask)  # (C,)
+    targets = model.next_tokens(ids, mask).flatten()  # (B * (T - 1),)
     return {
         "mlm": F.cross_entropy(logits.flatten(0, 1), batch["mlm_labels"].flatten(), ignore_index=IGNORED),
-        "reconstruction": F.cross_entropy(
-            rebuilt.flatten(0, 1), model.next_tokens(ids, mask).flatten(), ignore_index=IGNORED
-        ),
+        "reconstruction": F.cross_entropy(rebuilt.flatten(0, 1), targets, ignore_index=IGNORED),
         "sparsity": sparsity_loss(p),
         "kl": kl_loss(p, model.config.kl_form),
     }
@@ -98,11 +97,7 @@ def make_model(recipe: Recipe) -> SparseLTForPreTraining:
 
 
 def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, float]:
-    """Run some steps of one form.
-
-    Returns:
-        real tokens, places of the batches, seconds, peak memory in GiB.
-    """
+    """Run some steps of one form: its real tokens, places of the batches, seconds, peak memory in GiB."""
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")
     device = pick_device(recipe.device)
@@ -141,6 +136,12 @@ def measure(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, f
     return tokens, places, seconds, peak / 2**30
 
 
+def measure_alone(form: str, recipe: Recipe, steps: range) -> tuple[int, int, float, float]:
+    """The same in a process of its own, whose peak of memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(measure, form, recipe, steps).result()
+
+
 def useful_flops_per_token(model: SparseLTForPreTraining) -> float:
     """Forward and backward multiply-adds that a real token needs, times two; attention over ~30 tokens is left out."""
 
@@ -157,12 +158,7 @@ def matmul_peak(device: torch.device, precision: str) -> float:
     """FLOP/s of a large matrix product in the precision that training uses, the best of ten."""
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=DTYPES[precision]) for _ in range(2))
-    seconds = []
-    for _ in range(10):
-        started = now()
-        _ = a @ b
-        seconds.append(now() - started)
-    return 2 * n**3 / min(seconds)
+    return 2 * n**3 / min(timeit.repeat(lambda: a @ b, timer=now, number=1, repeat=10))
 
 
 def main(argv: list[str]) -> None:
@@ -171,10 +167,9 @@ def main(argv: list[str]) -> None:
     runs: dict[str, list[tuple[int, int, float, float]]] = {form: [] for form in recipe.forms}
     per_round = -(-recipe.steps // recipe.rounds)
     for number in range(recipe.rounds):
-        steps = range(100 + number * per_round, 100 + (number + 1) * per_round)
+        start = 100 + number * per_round
         for form in recipe.forms:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                runs[form].append(process.submit(measure, form, recipe, steps).result())
+            runs[form].append(measure_alone(form, recipe, range(start, start + per_round)))
     peak = matmul_peak(device, recipe.precision)
     flops = useful_flops_per_token(make_model(recipe))
 

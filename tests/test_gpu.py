@@ -24,16 +24,16 @@ def test_packed_is_padded(tiny_encoder, device, dtype, of_loss, of_gradient):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_resumed_run_ends_as_an_unbroken_one(tiny_encoder, device, tmp_path):
-    flags = ("--mixed_precision", "no", "--batch_size", "8", "--max_length", "64")
-    assert resumed_against_whole(str(tiny_encoder), device, tmp_path, True, *flags) == 0
+    flags = {"mixed_precision": "no", "max_length": 64}
+    assert resumed_against_whole(str(tiny_encoder), device, tmp_path, True, **flags) == 0
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_resumed_run_in_mixed_precision(tiny_encoder, tmp_path, precision):
-    flags = ("--mixed_precision", precision, "--batch_size", "8", "--max_length", "64")
-    assert resumed_against_whole(str(tiny_encoder), "cuda", tmp_path, True, *flags) == 0
+    flags = {"mixed_precision": precision, "max_length": 64}
+    assert resumed_against_whole(str(tiny_encoder), "cuda", tmp_path, True, **flags) == 0
 
 
 def test_compiled_a_batch_is_one_graph_whatever_its_shape(tiny_model):
