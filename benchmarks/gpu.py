@@ -8,10 +8,8 @@ which speed does not depend. A part that fails is a row as well, and the status 
 """
 
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from torch import nn
 from transformers import BertConfig, BertForMaskedLM
 
 from benchmarks import pretrain_throughput as throughput
+from benchmarks.measuring import measure
 from common.errors import UserError, first_line, run
 from common.files import ROOT, environment
 from common.flags import flag, parse
@@ -35,7 +34,7 @@ from data.bundled import bundled_corpus
 from data.corpus import load_corpus
 from encoders import load_tokenizer
 from evaluations.supervised_ie import checkpoint
-from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, read_sentences, write_sentences
+from evaluations.supervised_ie.data import Entity, Event, Relation, Sentence, write_sentences
 from evaluations.supervised_ie.predict import extract
 from evaluations.supervised_ie.scores import OVERALL
 from model import SparseLTForPreTraining
@@ -65,7 +64,7 @@ class Recipe:
 
 
 def write_tiny(directory: Path) -> str:
-    """A BERT of two layers, 64 wide, with random weights and MiniLM's tokenizer."""
+    """A BERT of three layers, 64 wide, with random weights and MiniLM's tokenizer."""
     torch.manual_seed(0)
     config = BertConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=2, intermediate_size=128)
     BertForMaskedLM(config).save_pretrained(directory)
@@ -74,16 +73,13 @@ def write_tiny(directory: Path) -> str:
 
 
 def call(*script: str, **flags: Any) -> None:
-    """Run a script of Python, with flags, at the repository's root.
+    """Run a script of Python with flags.
 
     Raises:
-        UserError: it fails; with its last words.
+        UserError: it fails; in the last line, its last words.
     """
-    command = [*script, *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
-    variables = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True)
-    if result.returncode:
-        raise UserError(f"{' '.join(command)[:80]} ended with {result.returncode}: {result.stderr.strip()[-300:]}")
+    given = (part for name, value in flags.items() for part in (f"--{name}", value))
+    measure(*script, *given, CUBLAS_WORKSPACE_CONFIG=":4096:8", OMP_NUM_THREADS=1)
 
 
 def packed_against_padded(encoder: str, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
@@ -183,8 +179,8 @@ def sentences_of_news(number: int) -> list[list[str]]:
 
 def write_few_nerd(directory: Path, episodes: int) -> Path:
     """Made-up source sentences and episodes, 5-way 1-shot and 10-way 5-shot, laid out like Few-NERD."""
-    (directory / "intra").mkdir(parents=True)
-    (directory / "episode-data/intra").mkdir(parents=True)
+    for part in ("intra", "episode-data/intra"):
+        (directory / part).mkdir(parents=True)
     for part, types in TYPES.items():
         (directory / f"intra/labels_{part}.txt").write_text("\n".join(["O", *types]))
     news = iter(sentences_of_news(64 + episodes * 110))
@@ -202,20 +198,17 @@ def write_few_nerd(directory: Path, episodes: int) -> Path:
     (directory / "intra/train.txt").write_text("\n".join(lines))
     for way, shot in ((5, 1), (10, 5)):
         types = TYPES["test"][:way]
-        records = [
-            {"support": labelled(types * shot), "query": labelled(types * shot), "types": types}
-            for _ in range(episodes)
-        ]
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        (directory / f"episode-data/intra/test_{way}_{shot}.jsonl").write_text(text)
+        with open(directory / f"episode-data/intra/test_{way}_{shot}.jsonl", "w") as file:
+            for _ in range(episodes):
+                parts = {part: labelled(types * shot) for part in ("support", "query")}
+                file.write(json.dumps(parts | {"types": types}) + "\n")
     return directory
 
 
 def few_shot(recipe: Recipe, encoder: str, folder: Path) -> Rows:
     episodes, several = (2, 2) if recipe.small else (16, 4)
-    data = write_few_nerd(folder / "data", episodes)
-    flags = {"type": "intra", "model": encoder, "data": data, "output": folder, "episodes": episodes}
-    flags["device"] = recipe.device
+    given = {"model": encoder, "device": recipe.device, "episodes": episodes}
+    flags = {"type": "intra", "data": write_few_nerd(folder / "data", episodes), "output": folder, **given}
     call("-m", "evaluations.few_shot.train", **flags, name=1)
     shutil.copytree(folder / "intra/1", folder / f"intra/{several}")
     for way, shot in ((5, 1), (10, 5)):
@@ -238,20 +231,18 @@ def extraction(recipe: Recipe, encoder: str, folder: Path) -> Rows:
         relations = [Relation("NEAR", 0, 1)] if len(entities) > 1 else []
         events = [Event(i, i + 1, "SAY", ((0, "BY"),)) for i, w in enumerate(words) if entities and w == "said"][:1]
         made.append(Sentence(f"d{number // 10}", f"s{number}", words, entities, relations, events))
-    for split, part in (("train", made[: len(made) // 4]), ("dev", made[:20])):
-        write_sentences(folder / f"{split}.oneie.jsonl", part)
-    write_sentences(folder / "all.jsonl", made)
+    write_sentences(folder / "train.oneie.jsonl", made[: len(made) // 4])
+    write_sentences(folder / "dev.oneie.jsonl", made[:20])
     flags = {"model": encoder, "data": folder, "name": folder / "run", "device": recipe.device, "max_epochs": 3}
     flags |= {"warmup_epochs": 1, "learning_rate": 1e-3, "encoder_learning_rate": 1e-4, "mixed_precision": "bf16"}
     call("-m", "evaluations.supervised_ie.train", **flags)
     epoch, _ = checkpoint.read_best(folder / "run")[OVERALL]
     model, tokenizer = checkpoint.load_model(folder / "run", epoch)
     model.to(pick_device(recipe.device))
-    sentences = read_sentences(str(folder / "all.jsonl"))
-    extract(model, tokenizer, sentences)  # to warm up
+    extract(model, tokenizer, made)  # to warm up
     started = time.perf_counter()
-    extract(model, tokenizer, sentences)
-    rate = len(sentences) / (time.perf_counter() - started)
+    extract(model, tokenizer, made)
+    rate = len(made) / (time.perf_counter() - started)
     yield "extraction, bf16, in batches of 1,024 word pieces", f"{rate:,.0f} sentences/s"
 
 
@@ -264,8 +255,10 @@ def rows_of(part: str, recipe: Recipe, encoder: str, folder: Path) -> Rows:
     folder.mkdir()
     try:
         yield from PARTS[part](recipe, encoder, folder)
+    except UserError as error:
+        yield part, FAILED + str(error).splitlines()[-1]
     except Exception as error:
-        yield part, f"{FAILED}{first_line(error)}"
+        yield part, FAILED + first_line(error)
 
 
 def main(argv: list[str]) -> None:

@@ -50,25 +50,18 @@ def lines_of(name: str, run: Path) -> tuple[int, int]:
     """Of a run that writes a line when an epoch or an episode is done, how many are begun and done."""
     log = run / name
     done = len(json_lines(log))
-    return done + ((log.parent / RECORD).exists() and not (log.parent / FINISHED).exists()), done
+    return done + (log.with_name(RECORD).exists() and not log.with_name(FINISHED).exists()), done
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is killed and started again: a command for the shell, which knows MODEL, FOLDER and NAME of the run.
+    """What is killed and started again."""
 
-    Args:
-        progress: of a run's directory, steps begun and steps that a kill cannot undo.
-        compared: files in a run's directory that must not depend on kills; of JSON lines, all but `seconds`.
-        runs: the part of FOLDER that holds the runs.
-        data: files of the data to be copied into FOLDER/data, and how many lines of each, if not all.
-    """
-
-    command: str
-    progress: Callable[[Path], tuple[int, int]]
-    compared: tuple[str, ...]
-    runs: str = ""
-    data: dict[str, int | None] = field(default_factory=dict)
+    command: str  # for the shell, which knows MODEL, FOLDER and NAME of the run
+    progress: Callable[[Path], tuple[int, int]]  # of a run's directory: steps begun, and those a kill cannot undo
+    compared: tuple[str, ...]  # files in a run's directory that must not depend on kills
+    runs: str = ""  # the part of FOLDER that holds the runs
+    data: dict[str, int | None] = field(default_factory=dict)  # files for FOLDER/data: lines of each, None for all
 
 
 FEW_SHOT = (
@@ -115,7 +108,6 @@ class Recipe:
 
 
 def is_writing(run: Path) -> bool:
-    """Whether something in a run's directory is half written."""
     return any(run.rglob(".*.tmp"))
 
 
@@ -126,10 +118,8 @@ def result(job: Job, run: Path) -> dict[str, Any]:
 
 
 def ends(job: Job, run: Path, log: Path, delay: float = math.inf, in_save: bool = False) -> bool:
-    """Start a run; whether it came to its end, and was not killed after `delay` seconds.
-
-    Args:
-        in_save: to be killed only while something is being written.
+    """Start a run; whether it came to its end, and was not killed after `delay` seconds, or (`in_save`) when something
+    was being written then.
 
     Raises:
         UserError: the run failed by itself.
@@ -160,7 +150,7 @@ def soak(job: Job, folder: Path, kills: int, draw: random.Random) -> dict[str, i
     begin, log, runs = time.monotonic(), folder / "log", folder / job.runs
     ends(job, runs / "untouched", log)
     expected, duration = result(job, runs / "untouched"), time.monotonic() - begin
-    totals = {"kills": 0, "runs": 0, "while_writing": 0, "done_again": 0, "ended_the_same": 0}
+    totals = dict.fromkeys(("kills", "runs", "while_writing", "done_again", "ended_the_same"), 0)
     print(f"an untouched run takes {duration:.0f} s\nkill  run  after s  reached  safe  while writing", flush=True)
     while totals["kills"] < kills:
         totals["runs"] += 1
