@@ -65,7 +65,7 @@ def write(study: Path) -> str:
     parts |= {f"Extraction, {kind.name}": scores_table(kind) for kind in sorted((study / "extraction").glob("*"))}
     for stage in ("stage0", "pretrain"):
         parts[f"Training, {stage}"] = training_table(study / stage)
-    text = NOTE + "".join(f"\n## {title}\n\n{table}\n" for title, table in parts.items())
+    text = NOTE + "".join(f"\n## {title}\n\n{part}\n" for title, part in parts.items())
     write_atomically(study / "tables.md", text)
     write_atomically(study / "plot.svg", svg(plot(f1, differences)))
     return text
@@ -93,20 +93,18 @@ def check_gate(study: Path, seeds: Iterable[int]) -> str:
     Raises:
         UserError: one does not.
     """
-    table = training_table(study / "stage0")
+    curves = training_table(study / "stage0")
     for seed in seeds:
         _, last = validations(study / "stage0" / str(seed))[-1]
         for name, least in GATE.items():
             if last[name] < least:
-                raise UserError(f"stage 0 of seed {seed} ended with {name} {last[name]:.3f} < {least}\n{table}")
-    return table
+                raise UserError(f"stage 0 of seed {seed} ended with {name} {last[name]:.3f} < {least}\n{curves}")
+    return curves
 
 
 def choose_rates(study: Path, rates: Iterable[float]) -> str:
-    """Write STUDY/rates, the encoder's rate of each arm that has the highest F1 on the episodes that serve choosing.
-
-    Returns:
-        the table of all of them, which is written to STUDY/choosing.md.
+    """Write STUDY/rates, the encoder's rate of each arm that has the highest F1 on the episodes that serve choosing,
+    and STUDY/choosing.md, the table of all of them, which is returned.
 
     Raises:
         UserError: an arm has no run of one of the rates.
@@ -144,22 +142,18 @@ def training_table(pretraining: Path) -> str:
 
 def scores_table(extraction: Path) -> str:
     """F1 of every task on a corpus' test part, or dev where it has none, by encoder."""
-    rows = {
-        path.parent.name: {task: line["f1"] for task, line in json.loads(path.read_text())["scores"].items()}
-        for path in sorted(extraction.glob("*/scores-*.json"))
-    }
+    files = sorted(extraction.glob("*/scores-*.json"))
+    rows = {file.parent.name: json.loads(file.read_text())["scores"] for file in files}
     tasks = list(dict.fromkeys(task for row in rows.values() for task in row))
     lines = [f"| encoder | {' | '.join(tasks)} |", "|---" + "|---:" * len(tasks) + "|"]
-    lines += (f"| {name} | {' | '.join(f'{row[task]:.2f}' for task in tasks)} |" for name, row in rows.items())
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[task]['f1']:.2f}" for task in tasks) + " |")
     return "\n".join(lines)
 
 
 def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
-    """The finished runs of each setting ("intra 5-1"), which lie in TYPE/ARM-PRETRAINING_SEED-SEED/SETTING.
-
-    Args:
-        choosing: read INTRA's first episodes, which serve choosing, alone; else everything but them.
-    """
+    """The finished runs of each setting ("intra 5-1"), which lie in TYPE/ARM-PRETRAINING_SEED-SEED/SETTING: `choosing`
+    has INTRA's first episodes alone, which serve that; else all but them are read."""
     settings: dict[str, Arms] = {}
     for kind in TYPES[:1] if choosing else TYPES:
         skipped = CHOSEN_ON if kind == "intra" and not choosing else 0
