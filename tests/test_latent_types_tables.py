@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evaluations.latent_types import tables
-from evaluations.latent_types.reconstructions import differences, reconstruct
+from evaluations.latent_types.page import differences, reconstruct
 from evaluations.latent_types.typed_corpus import TypedCorpus, draw_sentences, type_corpus
 from model.describe import describe
 

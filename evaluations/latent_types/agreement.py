@@ -76,8 +76,8 @@ def load_labelled(
     drawn = [read[i] for i in np.sort(np.random.default_rng(seed).permutation(len(read))[:most])]
     words = WordPieces(tokenizer, max_length)
     sentences = [words.encode(sentence.words) for sentence in drawn]
-    labels = [s.labels[: len(pieces.first)] for s, pieces in zip(drawn, sentences, strict=True)]
-    tokens = LabelledTokens(sentences, np.array([label for own in labels for label in own], dtype=str))
+    labels = [label for s, pieces in zip(drawn, sentences, strict=True) for label in s.labels[: len(pieces.first)]]
+    tokens = LabelledTokens(sentences, np.array(labels, dtype=str))
     if len(set(tokens.labels[tokens.entity])) < 2:
         raise UserError(f"{path}: the {len(drawn)} sentences drawn have no two entity types to tell apart")
     return tokens

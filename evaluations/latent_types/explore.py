@@ -19,8 +19,7 @@ from encoders import max_positions
 from evaluations.few_shot.data import BIO
 from evaluations.latent_types import tables
 from evaluations.latent_types.agreement import agreement, load_labelled
-from evaluations.latent_types.page import curve_pictures, typed_runs
-from evaluations.latent_types.reconstructions import reconstruct
+from evaluations.latent_types.page import curve_pictures, reconstruct, typed_runs
 from evaluations.latent_types.typed_corpus import TypedCorpus, draw_sentences, load_checkpoint, type_corpus
 from evaluations.pages import EXAMPLES, render
 
