@@ -53,7 +53,7 @@ def type_word_counts(corpus: TypedCorpus) -> tuple[np.ndarray, np.ndarray]:
 
 
 def highest(values: np.ndarray, number: int) -> list[int]:
-    """Where the highest positive values stand, in their order."""
+    """Where the highest positive values stand, the highest first."""
     return [i for i in np.argsort(-values, kind="stable")[:number].tolist() if values[i] > 0]
 
 
