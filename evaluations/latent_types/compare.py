@@ -42,7 +42,8 @@ def changes(a: TypedCorpus, b: TypedCorpus, partner: dict[int, int], sentence: i
             return "kept" if partner.get(type_a) == type_b else "moved"
         return "gained" if type_b else "lost" if type_a else "untyped"
 
-    return [(word, *types, change(*types)) for word, *types in zip(a.tokens(start, end), types_a, types_b, strict=True)]
+    tokens = zip(a.tokens(start, end), types_a, types_b, strict=True)
+    return [(word, type_a, type_b, change(type_a, type_b)) for word, type_a, type_b in tokens]
 
 
 def report(moved: Movement, matched: list[Match], tokens: int) -> str:
