@@ -31,8 +31,6 @@ BYTE_ORDER_MARKS = {  # the one of little-endian UTF-32 begins with that of UTF-
 }
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)  # the last three: truncated or damaged compressed files
-FAULT = "\udc80"  # stands in decoded text for bytes that are none: no valid encoding has half a surrogate pair
-codecs.register_error("fault", lambda error: (FAULT, error.end))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -60,7 +58,8 @@ def read_lines(path: str | Path, ends: re.Pattern[str] = TEXT_ENDS, longest: int
     """The lines of a text file, plain or compressed, without their ends and without a byte order mark.
 
     Text is UTF-8, or UTF-16 or UTF-32 if a byte order mark says so. The file is streamed: memory does not grow with it.
-    Messages count the lines from 1, as they are returned.
+    A last line without an end is a line like any other. Messages count the lines from 1, as they are returned; an
+    editor that knows fewer kinds of line ends may count otherwise.
 
     Args:
         ends: what ends a line besides LF, CR LF and CR: `TEXT_ENDS`, `PARAGRAPH_ENDS`, or `RECORD_ENDS` for nothing.
@@ -75,39 +74,44 @@ def read_lines(path: str | Path, ends: re.Pattern[str] = TEXT_ENDS, longest: int
     parts: list[str] = []  # of the line that has no end yet
 
     def check(line: str) -> str:
-        text, fault, _ = line.partition(FAULT)
-        if "\0" in text:
+        if "\0" in line:
             what = "a NUL byte; the file is binary, or UTF-16 without a byte order mark"
-        elif len(text) > longest:
-            what = f"over {longest:,} characters; is it one text a line?"
-        elif fault:
-            place = f"not valid {encoding.upper()} (byte {len(text.encode(encoding)) + 1})"
-            what = f"{place}; is it text? iconv converts other encodings"
-        else:
-            return line
-        raise UserError(f"{path}, line {number}: {what}")
+            raise UserError(f"{path}, line {number}: {what}")
+        if len(line) > longest:
+            raise UserError(f"{path}, line {number}: over {longest:,} characters; is it one text a line?")
+        return line
 
     try:
         with open_bytes(path) as file:
             raw = file.read(AT_ONCE)
             mark = next((mark for mark in BYTE_ORDER_MARKS if raw.startswith(mark)), b"")
             encoding = BYTE_ORDER_MARKS.get(mark, "utf-8")
-            decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)("fault"), translate=True)
-            text, final = decoder.decode(raw[len(mark) :], not raw), not raw
+            decoder = codecs.getincrementaldecoder(encoding)()
+            newlines = io.IncrementalNewlineDecoder(None, translate=True)
+            final, fault, raw = not raw, False, raw[len(mark) :]
             while True:
-                first, *others = ends.split(text)
+                try:
+                    text = decoder.decode(raw, final)
+                except UnicodeDecodeError as error:
+                    fault, text = True, error.object[: error.start].decode(encoding)
+                first, *others = ends.split(newlines.decode(text, final or fault))
                 parts.append(first)
                 for other in others:
                     yield check("".join(parts))
                     number += 1
                     parts = [other]
-                if final or sum(map(len, parts)) > longest or "\0" in parts[-1] or FAULT in parts[-1]:
+                check(parts[-1])
+                if final or sum(map(len, parts)) > longest:
                     parts = [check("".join(parts))]
-                if final:
+                if final or fault:
                     break
                 raw = file.read(AT_ONCE)
-                text, final = decoder.decode(raw, not raw), not raw
-        if parts[0]:
-            yield parts[0]
+                final = not raw
+        line = "".join(parts)
+        if fault:
+            place = f"{path}, line {number}: not valid {encoding.upper()} (byte {len(line.encode(encoding)) + 1})"
+            raise UserError(f"{place}; is it text? iconv converts other encodings")
+        if line:
+            yield line
     except READ_ERRORS as error:
         raise unreadable(path, error) from None

@@ -84,13 +84,19 @@ class Batches(torch.utils.data.Dataset):
             for ids, generator in zip(sentences, generators, strict=True)
         )
         masked, labels = zip(*pairs, strict=True)
-        lengths, pad = [len(ids) for ids in sentences], cast(int, self.tokenizer.pad_token_id)
-        few_shapes = self.packing == "few_shapes"
-        in_rows, width = (pack_in_few_shapes, self.max_length) if few_shapes else (pack, 0)
-        layout = [[i] for i in range(len(lengths))] if self.packing == "none" else in_rows(lengths, self.max_length)
+        lengths = [len(ids) for ids in sentences]
+        pad, width = cast(int, self.tokenizer.pad_token_id), 0
+        match self.packing:
+            case "tight":
+                layout = pack(lengths, self.max_length)
+            case "few_shapes":
+                width = self.max_length
+                layout = pack_in_few_shapes(lengths, width)
+            case "none":
+                layout = [[i] for i in range(len(sentences))]
         mlm_labels = collate(labels, layout, IGNORED, width)
         mlm_positions = (mlm_labels != IGNORED).flatten().nonzero().squeeze(1)
-        if few_shapes:
+        if self.packing == "few_shapes":
             mlm_positions = F.pad(mlm_positions, (0, -len(mlm_positions) % math.ceil(mlm_labels.numel() / 4)))
         return {
             "input_ids": collate(sentences, layout, pad, width),

@@ -7,7 +7,6 @@ rows -> states.
     states = encode(encoder, batch.attention_mask, batch.input_ids).last_hidden_state  # (R, W, D)
 """
 
-# ruff: noqa: F401 (what is imported here is what the package offers)
 from encoders.families import embed, max_positions, mlm_transform
 from encoders.loading import (
     check_tokenizer,

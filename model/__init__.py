@@ -3,12 +3,3 @@
 from model.autoencoder import SparseLTForPreTraining
 from model.checkpoints import is_autoencoder, load_autoencoder, start_from, tokenizer_of
 from model.configuration import SparseLTConfig
-
-__all__ = [
-    "SparseLTConfig",
-    "SparseLTForPreTraining",
-    "is_autoencoder",
-    "load_autoencoder",
-    "start_from",
-    "tokenizer_of",
-]

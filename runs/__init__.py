@@ -3,14 +3,3 @@
 from runs.directory import BEGIN_ANEW, RunDirectory, read_record, read_summary
 from runs.metrics import MetricsLog, read_metrics
 from runs.processes import check_alive, deaths
-
-__all__ = [
-    "BEGIN_ANEW",
-    "MetricsLog",
-    "RunDirectory",
-    "check_alive",
-    "deaths",
-    "read_metrics",
-    "read_record",
-    "read_summary",
-]
