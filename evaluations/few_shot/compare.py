@@ -51,13 +51,14 @@ def main(argv: list[str]) -> None:
         "all": differences(a, b),
         "types": {kind: differences(types_a[kind], types_b[kind]) for kind in sorted(types_a.keys() & types_b.keys())},
     }
-    recipe.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(recipe.output.with_suffix(".json"), json.dumps(result, indent=1))
+    output = recipe.output.with_suffix("") if recipe.output.suffix in (".json", ".svg", ".png") else recipe.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(f"{output}.json"), json.dumps(result, indent=1))
     figure = plot(result)
     if recipe.plot_format == "svg":
-        write_atomically(recipe.output.with_suffix(".svg"), svg(figure))
+        write_atomically(Path(f"{output}.svg"), svg(figure))
     else:
-        figure.savefig(recipe.output.with_suffix(".png"))
+        figure.savefig(f"{output}.png")
     for side, name, one in zip("AB", names, first, strict=True):
         print(f"{side}: {name} ({one.method}, {'reads' if one.reads_label_names else 'does not read'} label names)")
     if reads[0] != reads[1]:

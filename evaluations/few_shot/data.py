@@ -226,9 +226,9 @@ def read_manifest(data: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads(path.read_bytes())
-        if isinstance(manifest["files"], dict) and isinstance(manifest["version"], str):
+        if isinstance(manifest["version"], str) and all(isinstance(file, dict) for file in manifest["files"].values()):
             return manifest
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(f"{path} is damaged or of something else; prepare the data again in another directory")
 

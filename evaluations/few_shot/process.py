@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
                 with zipfile.ZipFile(archive) as file:
                     tests = [name for name in file.namelist() if Path(name).name.startswith("test_")]
                     file.extractall(episodes, tests)
-            except (OSError, zipfile.BadZipFile) as error:
+            except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: a password is needed
                 raise UserError(f"{archive} cannot be unpacked: {error}") from None
         elif recipe.episodes:
             raise UserError(f"{archive} does not exist")

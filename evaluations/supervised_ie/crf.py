@@ -5,6 +5,8 @@ import re
 import torch
 from torch import Tensor, nn
 
+from evaluations.viterbi import viterbi
+
 FORBIDDEN = -1e4  # added to a score, leaves a probability of 0 in float32 and no infinities in the gradient
 
 
@@ -58,19 +60,8 @@ class CRF(nn.Module):
     @torch.no_grad()
     def viterbi(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
         """The most probable tags of each sentence, as many as it has words."""
-        transition = self.transition + self.transition_rule
-        best = self.start + self.start_rule + emissions[:, 0]  # (B, L)
-        stay = torch.arange(best.shape[1], device=best.device).expand_as(best)
-        came_from = []
-        for t in range(1, emissions.shape[1]):
-            score, source = (best[:, :, None] + transition).max(dim=1)  # (B, L) each
-            best = torch.where(mask[:, t, None], score + emissions[:, t], best)
-            came_from.append(torch.where(mask[:, t, None], source, stay))  # padding repeats the last tag
-        path = [(best + self.end).argmax(dim=1)]  # (B,) the last tags, then those before
-        for source in reversed(came_from):
-            path.append(source.gather(1, path[-1][:, None])[:, 0])
-        tags = torch.stack(path[::-1], dim=1).tolist()  # (B, T)
-        return [row[:length] for row, length in zip(tags, mask.sum(dim=1).tolist(), strict=True)]
+        start, transition = self.start + self.start_rule, self.transition + self.transition_rule
+        return [tags.tolist() for tags in viterbi(emissions, mask.sum(dim=1), start, transition, self.end)]
 
 
 def tags_to_spans(tags: list[str]) -> list[tuple[int, int]]:

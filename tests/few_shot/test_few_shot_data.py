@@ -201,6 +201,26 @@ def test_preparation_from_the_published_zip(tmp_path, data, capsys):
         identity(split, train=split.train)
 
 
+@pytest.mark.parametrize("kind", ["cut", "damaged inside", "encrypted"])
+def test_a_zip_that_cannot_be_unpacked_is_named(tmp_path, data, kind):
+    raw = raw_data(tmp_path / "raw", data)
+    archive = raw / "episode-data.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("episode-data/intra/test_5_1.jsonl", "{}\n" * 1000)
+    content = bytearray(archive.read_bytes())
+    if kind == "cut":
+        content = content[:40]
+    elif kind == "encrypted":  # the flag in the file's own header and in the list of files
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    else:
+        begin = 30 + len("episode-data/intra/test_5_1.jsonl")
+        content[begin : begin + 4] = b"\xff" * 4
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"episode-data\.zip cannot be unpacked"):
+        process.main(["--raw", str(raw), "--output", str(tmp_path / "out")])
+
+
 def test_preparation_refuses_training_types_among_the_test_types(tmp_path, data):
     raw = raw_data(tmp_path / "raw", data)
     with open(raw / "intra" / "train.txt", "a") as file:

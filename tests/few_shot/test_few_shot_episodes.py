@@ -151,7 +151,9 @@ def test_the_manifest_and_further_settings(mine):
         make(mine)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"version": "x"}', '{"files": [], "version": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"version": "x"}', '{"files": [], "version": "x"}', '{"files": {"a": 1}, "version": "x"}']
+)
 def test_a_damaged_manifest_is_named(mine, content):
     cases.write_encoder(mine / "encoder")
     make(mine, "--episodes", "1")

@@ -14,7 +14,7 @@ from evaluations.few_shot.data import Split, read_columns, read_episodes, read_l
 from evaluations.few_shot.methods import METHODS, parse_recipe
 from evaluations.few_shot.run import run_episode
 from evaluations.few_shot.scores import entity_counts, total
-from evaluations.few_shot.viterbi import transition_statistics
+from evaluations.few_shot.transitions import transition_statistics
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 if not (SHARED / "reference" / "container_golden.json").exists():

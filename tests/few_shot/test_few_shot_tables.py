@@ -74,6 +74,8 @@ def test_compare(place, capsys):
     assert (
         result["all"]["low"] > 0 and result["all"]["p_value"] < 0.05 and set(result["types"]) == set(cases.TEST_TYPES)
     )
+    compare.main([str(worse), str(good), "--output", f"{place}/v1.2"])
+    assert (place / "v1.2.json").exists() and (place / "v1.2.svg").exists()
     assert (place / "comparison.svg").stat().st_size > 1000 and (place / "comparison.png").stat().st_size > 1000
 
 

@@ -5,7 +5,8 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from evaluations.few_shot.viterbi import log_transitions, transition_statistics, viterbi
+from evaluations.few_shot.transitions import log_transitions, transition_statistics
+from evaluations.viterbi import viterbi
 
 
 def test_statistics_by_hand():

@@ -1,14 +1,13 @@
 """What every few-shot method has: an encoder, and four things that it must be able to do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,6 +16,7 @@ from common.errors import UserError
 from common.tensors import read_safetensors
 from encoders import Encoded, PackedSentences, WordPieces, encode, fingerprint, load_encoder, pack_sentences, quiet
 from evaluations.few_shot.data import Sentence
+from evaluations.few_shot.methods.optimisation import FineTuning, step
 from evaluations.few_shot.recipe import Recipe, TrainedRecipe
 from runs import read_summary
 
@@ -39,7 +39,7 @@ class Method(nn.Module, ABC):
     SOURCE: ClassVar[str]
     READS_LABEL_NAMES: ClassVar[bool] = False
     probabilities: Sequence[Tensor] | None = None
-    tuning: Sequence["FineTuning"] = ()  # of a method that fine-tunes, since its first episode
+    tuning: Sequence[FineTuning] = ()  # of a method that fine-tunes, since its first episode
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe):
         super().__init__()
@@ -166,69 +166,3 @@ class Method(nn.Module, ABC):
         except RuntimeError:  # heads of other names or sizes
             pass
         raise UserError(f"{problem}; train again: python -m evaluations.few_shot.train with --restart")
-
-
-def make_optimizer(
-    encoder: Iterable[nn.Parameter], heads: Iterable[nn.Parameter], recipe: TrainedRecipe
-) -> torch.optim.AdamW:
-    """AdamW without weight decay, the heads at `learning_rate`, the encoder at `encoder_learning_rate`."""
-    groups = [{"params": heads, "lr": recipe.learning_rate}, {"params": encoder, "lr": recipe.encoder_learning_rate}]
-    return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One update, the gradient's norm clipped to 1."""
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-    optimizer.step()
-
-
-class FineTuning:
-    """Changes the weights of an encoder and its heads in place; `restore` copies the trained ones back. Of the word
-    embeddings only the rows of the support set's pieces take part: without weight decay the others would not change."""
-
-    def __init__(self, encoder: PreTrainedModel, heads: Iterable[nn.Parameter], recipe: TrainedRecipe):
-        layer: Any = encoder.get_input_embeddings()
-        self.embeddings: nn.Parameter = layer.weight  # (V, D)
-        self.encoder = [p for p in encoder.parameters() if p is not self.embeddings]
-        self.heads, self.recipe = list(heads), recipe
-        self.trained = [p.detach().clone() for p in [*self.encoder, *self.heads]]
-        self.touched: tuple[Tensor, Tensor] | None = None  # word ids and their trained embeddings
-
-    def run(
-        self,
-        packed: PackedSentences,
-        loss: Callable[[Tensor], Tensor],
-        stop: Callable[[list[float]], bool],
-        max_steps: int,
-    ) -> list[float]:
-        """Fine-tune on the support set as one batch, by `max_steps` updates at most; returns the losses.
-
-        Args:
-            loss: (R, W, D) word embeddings of `packed.input_ids` -> scalar.
-            stop: whether to end after these losses, without an update for the last.
-        """
-        self.embeddings.requires_grad_(False)
-        ids, inverse = packed.input_ids.unique(return_inverse=True)  # (v,), (R, W)
-        rows = nn.Parameter(self.embeddings[ids])  # (v, D)
-        self.touched = ids, rows.detach().clone()
-        optimizer = make_optimizer([*self.encoder, rows], self.heads, self.recipe)
-        losses: list[float] = []
-        while len(losses) < max_steps:
-            value = loss(F.embedding(inverse, rows))
-            losses.append(value.item())
-            if stop(losses):
-                break
-            step(optimizer, value)
-        with torch.no_grad():
-            self.embeddings[ids] = rows
-        return losses
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        if self.touched is not None:
-            for parameter, trained in zip([*self.encoder, *self.heads], self.trained, strict=True):
-                parameter.copy_(trained)
-            self.embeddings[self.touched[0]] = self.touched[1]
-            self.touched = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evaluations.few_shot.data import Sentence
-from evaluations.few_shot.methods.base import FineTuning
+from evaluations.few_shot.methods.optimisation import FineTuning
 from evaluations.few_shot.methods.structshot import StructShot
 
 

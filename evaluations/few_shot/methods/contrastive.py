@@ -13,9 +13,10 @@ from encoders import Encoded, PackedSentences
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
 from evaluations.few_shot.gaussian import DISTANCES, GaussianHeads, contrastive_loss
-from evaluations.few_shot.methods.base import Method, make_optimizer
+from evaluations.few_shot.methods.base import Method
+from evaluations.few_shot.methods.optimisation import make_optimizer
 from evaluations.few_shot.recipe import TrainedRecipe
-from evaluations.few_shot.viterbi import STATISTICS, transition_statistics
+from evaluations.few_shot.transitions import STATISTICS, transition_statistics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence, types_of
 from evaluations.few_shot.episodes import Sampler
 from evaluations.few_shot.gaussian import GaussianHeads, pairwise_kl
-from evaluations.few_shot.methods.base import make_optimizer
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames, names_of
+from evaluations.few_shot.methods.optimisation import make_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)

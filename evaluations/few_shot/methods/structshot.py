@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluations.few_shot.methods.nnshot import NNShot
-from evaluations.few_shot.viterbi import log_transitions, viterbi
+from evaluations.few_shot.transitions import log_transitions
+from evaluations.viterbi import viterbi
 
 
 class StructShot(NNShot):

@@ -14,8 +14,8 @@ from common.flags import Count, CountOrZero, LearningRate, Positive, Share, flag
 from encoders import Encoded
 from encoders.cpu import Dropout
 from evaluations.few_shot.data import Sentence
-from evaluations.few_shot.methods.base import FineTuning, make_optimizer
 from evaluations.few_shot.methods.names import NamesRecipe, ReadsNames, names_of
+from evaluations.few_shot.methods.optimisation import FineTuning, make_optimizer
 from evaluations.few_shot.methods.spans import Span, as_labels, prototypes, runs, span_states
 from evaluations.few_shot.scores import entities
 

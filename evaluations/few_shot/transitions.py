@@ -45,27 +45,3 @@ def log_transitions(statistics: Sequence[float], types: int, temperature: float 
     rows = rows.clamp(min=UNSEEN) ** temperature
     rows = (rows / rows.sum(1, keepdim=True)).clamp(min=UNSEEN).log()
     return rows[0], rows[1:]
-
-
-def viterbi(emissions: Tensor, lengths: Tensor, start: Tensor, transitions: Tensor) -> list[Tensor]:
-    """The most probable label sequence of every sentence, all sentences at once; of equally good labels the smaller.
-
-    Args:
-        emissions: (S, T, Y) log probabilities of the labels, anything at padding.
-        lengths: (S,) words of each sentence, at least one.
-        start: (Y,) and transitions: (Y, Y), from rows to columns, log probabilities.
-    """
-    best = start + emissions[:, 0]  # (S, Y) log probability of the best path that ends in the label
-    bests, origins = [best], []
-    for t in range(1, emissions.shape[1]):
-        arrived, origin = (best[:, :, None] + transitions).max(1)  # (S, Y): over the label before
-        best = arrived + emissions[:, t]
-        bests.append(best)
-        origins.append(origin)
-    last = torch.stack(bests, 1)[torch.arange(len(lengths)), lengths - 1].argmax(1)  # (S,)
-    label, path = last, [last]
-    for t in range(len(origins), 0, -1):
-        # beyond a sentence's end the path stays at its last label
-        label = torch.where(t < lengths, origins[t - 1].gather(1, label[:, None])[:, 0], label)
-        path.append(label)
-    return [row[:length] for row, length in zip(torch.stack(path[::-1], 1), lengths.tolist(), strict=True)]
