@@ -80,11 +80,11 @@ class Recipe:
     resume: bool = flag(True, "whether to go on with the run that the directory holds; --no_resume refuses it")
     restart: bool = flag(False, "whether to begin anew, and keep the run that the directory holds in before-N/ in it")
 
-    # A resumed run may change what is recorded by what it resolves to, and what does not touch the numbers it computes.
-    RESOLVED: ClassVar = frozenset({"model", "data", "text_column", "long_lines", "mixed_precision"})
-    PLACES: ClassVar = frozenset({"name", "output_dir", "device", "compile", "num_workers"})
-    RECORDS: ClassVar = frozenset({"report_to", "save_steps", "keep_last", "push_to_hub", "resume", "restart"})
-    FREE: ClassVar = RESOLVED | PLACES | RECORDS
+    # A resumed run may change what does not touch the numbers it computes, or is recorded by what it resolves to.
+    FREE: ClassVar = frozenset({
+        "name", "output_dir", "model", "data", "text_column", "long_lines", "mixed_precision", "device", "compile",
+        "num_workers", "report_to", "save_steps", "keep_last", "push_to_hub", "resume", "restart",
+    })  # fmt: skip
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
