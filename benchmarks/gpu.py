@@ -115,8 +115,9 @@ def exactness(recipe: Recipe, encoder: str, folder: Path) -> Rows:
 def resumed_against_whole(encoder: str, device: str, folder: Path, deterministic: bool, **flags: Any) -> float:
     """The largest difference of a weight between a run of `STEPS` steps and one resumed in the middle; 0: bit-exact."""
     start = ["-c", DETERMINISTIC + "import pretrain; pretrain.run(pretrain.main)"] if deterministic else ["pretrain.py"]
-    flags |= {"model": encoder, "device": device, "data": "lee_news", "output_dir": folder, "eval_sentences": 8}
-    flags |= {"max_steps": STEPS, "save_steps": STEPS // 2, "logging_steps": 1, "warmup_steps": 2, "batch_size": 8}
+    steps = {"max_steps": STEPS, "save_steps": STEPS // 2, "logging_steps": 1, "warmup_steps": 2, "batch_size": 8}
+    given = {"model": encoder, "device": device, "data": "lee_news", "output_dir": folder, "eval_sentences": 8}
+    flags = steps | given | flags
     whole, resumed = folder / "whole", folder / "resumed"
     call(*start, **flags, name="whole")
     shutil.copytree(whole, resumed, ignore=shutil.ignore_patterns(f"step-{STEPS}", FINISHED))

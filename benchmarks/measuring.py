@@ -56,6 +56,7 @@ def measure(*arguments: object, watch: Callable[[float], None] | None = None, **
         process.returncode = os.waitstatus_to_exitcode(status)
         if status:
             errors.seek(0)
-            raise UserError(f"{' '.join(command)} failed: {errors.read().strip()[-2000:]}")
+            ended_with = f"ended with status {process.returncode}\n{errors.read()[-2000:]}".strip()
+            raise UserError(f"{' '.join(command)} {ended_with}")
     seconds = time.perf_counter() - begin
     return Usage(seconds, usage.ru_utime + usage.ru_stime, anonymous / 2**20, usage.ru_maxrss / 2**20)

@@ -118,8 +118,8 @@ def result(job: Job, run: Path) -> dict[str, Any]:
 
 
 def ends(job: Job, run: Path, log: Path, delay: float = math.inf, in_save: bool = False) -> bool:
-    """Start a run; whether it came to its end, and was not killed after `delay` seconds, or (`in_save`) when something
-    was being written then.
+    """Start a run; whether it came to its end, and was not killed after `delay` seconds: at once, or if `in_save` as
+    soon as something is being written.
 
     Raises:
         UserError: the run failed by itself.

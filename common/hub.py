@@ -57,7 +57,8 @@ def origin(encoder: str) -> dict[str, Any]:
 
 
 def corpus_of(data: str) -> tuple[str, list[str] | None]:
-    """The corpus of `--data` for a card: its name, without directory and suffix, and the hub's data sets, if any."""
+    """The corpus of `--data` for a card: its name (a file's without directory and suffix), and the hub's data sets, if
+    any."""
     if "/" in (found := on_hub(data) or ""):  # without an owner it is a file in data/ or a bundled corpus
         return found, [found]
     return FILE.sub("", Path(data).name), None

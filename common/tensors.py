@@ -64,7 +64,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def stored_dtypes(path: Path) -> dict[str, str]:
-    """What the tensors of a safetensors file or a pickled state dict are stored as (`F32`; `int8`), by name.
+    """What the tensors of a safetensors file or a pickled state dict are stored as, by name (`F32`, in pickles
+    `float32`).
 
     Raises:
         UserError: of `read_safetensors` and `read_pickle`.

@@ -71,7 +71,11 @@ def percent(part: int, whole: int) -> str:
 
 
 def find_corpus(name: str) -> Path | None:
-    """The file of `--data NAME`: a path, data/NAME.txt, or a bundled corpus; None for what may be a hub data set."""
+    """The file of `--data NAME`: a path, data/NAME.txt, or a bundled corpus; None for what may be a hub data set.
+
+    Raises:
+        UserError: a directory was named, or nothing of that name is here and it cannot be a hub id.
+    """
     for path in (Path(name), DATA / f"{name}.txt"):
         if path.is_file():
             return path
@@ -99,8 +103,9 @@ def load_corpus(
     Args:
         name: path of a file with one sentence a line (see `data.sources` for its formats), NAME of data/NAME.txt, a
             bundled corpus, or a hub data set `ID` or `ID:CONFIG`, of which the split `train` is read.
-        max_length: tokens of a sentence, [CLS] and [SEP] included; longer lines are cut, or split into several.
+        max_length: tokens of a sentence, [CLS] and [SEP] included.
         text_column: the column that holds the sentences, in a hub data set or a file with columns.
+        long_lines: what happens to longer lines: `cut` at `max_length`, or `split` into several sentences.
 
     Returns:
         the dataset with columns `line` (from 1) and `input_ids`, lines without a token left out; what was lost, with

@@ -11,7 +11,7 @@ from transformers.activations import gelu
 
 
 def sliding_masks(config: Any, same: Tensor, positions: Tensor) -> dict[str, Tensor]:
-    """ModernBERT: in some layers a token sees only what lies near."""
+    """ModernBERT: its own sentence, and in some layers only what lies near in it."""
     distance = (positions[:, :, None] - positions[:, None, :]).abs()[:, None]  # (R, 1, W, W)
     return {"full_attention": same, "sliding_attention": same & (distance <= config.local_attention // 2)}
 
@@ -21,7 +21,7 @@ def embed_bert(encoder: Any, words: Tensor, positions: Tensor) -> Tensor:
 
 
 def embed_twice(encoder: Any, words: Tensor, positions: Tensor) -> Tensor:
-    """Nobody would design this, but it is what the published checkpoints were trained with."""
+    """BERT's embedding module, applied twice: what the published checkpoints were trained with."""
     return embed_bert(encoder, embed_bert(encoder, words, positions), positions)
 
 

@@ -15,7 +15,7 @@ def viterbi(
         start: (Y,), transitions: (Y, Y), from rows to columns, and end: (Y,), scores likewise.
 
     Returns:
-        S tensors (length,) of labels; of equally good labels the smaller.
+        S tensors (length,) of labels, on the CPU; of equally good labels the smaller.
     """
     best = start + emissions[:, 0]  # (S, Y) score of the best path that ends in the label
     bests, origins = [best], []
@@ -30,4 +30,4 @@ def viterbi(
         # beyond a sentence's end the path stays at its last label
         label = torch.where(t < lengths, origins[t - 1].gather(1, label[:, None])[:, 0], label)
         path.append(label)
-    return [row[:length] for row, length in zip(torch.stack(path[::-1], 1), lengths.tolist(), strict=True)]
+    return [row[:length] for row, length in zip(torch.stack(path[::-1], 1).cpu(), lengths.tolist(), strict=True)]

@@ -27,7 +27,15 @@ from encoders.cpu import use_cpu_dropout
 from model.configuration import SparseLTConfig
 from model.decoder import Decoder
 from model.latent_typer import LatentTyper
-from model.losses import entropy, global_mean, kl_loss, mean_type_probs, sparsity_loss, vocabulary_cross_entropy
+from model.losses import (
+    entropy,
+    global_mean,
+    kl_loss,
+    mean_type_probs,
+    sampled_cross_entropy,
+    sparsity_loss,
+    vocabulary_cross_entropy,
+)
 
 NONE: Any = None  # ModelOutput requires defaults
 
@@ -99,8 +107,11 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         """Start from a pre-trained encoder; the typer, the decoder and, where there is none, the MLM head are new.
 
         Args:
-            name_or_path: hub id, local directory or `minilm`; see `encoders.load_masked_lm` for what is refused.
+            name_or_path: hub id, local directory or `minilm`.
             config: fields of `SparseLTConfig`.
+
+        Raises:
+            UserError: of `encoders.load_masked_lm` and `encoders.load_tokenizer`.
         """
         plain = load_masked_lm(name_or_path)
         tokenizer = load_tokenizer(name_or_path)
@@ -141,8 +152,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
         return encode(self.encoder, attention_mask, input_ids).last_hidden_state
 
     def type_tokens(self, input_ids: Tensor, attention_mask: Tensor, tau: float | Tensor = 1.0) -> TypingOutput:
-        """Type every token of clean sentences, both (B, T): the most probable type in eval mode, while training a soft
-        sample of the Gumbel-softmax at temperature `tau`."""
+        """Type every token of clean sentences, of which `input_ids` and `attention_mask` are (B, T): the most probable
+        type in eval mode, while training a soft sample of the Gumbel-softmax at temperature `tau`."""
         return self._type(self.encode(input_ids, attention_mask), tau)
 
     def _type(self, hidden_states: Tensor, tau: float | Tensor) -> TypingOutput:
@@ -190,7 +201,8 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             mlm_positions: (K,) where in the flattened batch the selected tokens are; looked up in `mlm_labels`
                 when absent, which on a GPU costs a wait for the device.
             return_logits: also return the logits of both heads.
-            sampled_words: of the reconstruction loss, see `model.losses.vocabulary_cross_entropy`.
+            sampled_words: estimate the reconstruction loss over so many random words besides those of the batch (see
+                `model.losses.sampled_cross_entropy`); 0: over the whole vocabulary.
             encoder_outputs, decoder_input_ids, past_key_values, use_cache, return_dict: what transformers' `generate`
                 passes at each of its steps.
         """
@@ -229,8 +241,10 @@ class SparseLTForPreTraining(PreTrainedModel, GenerationMixin):
             labels = self.next_tokens(input_ids, attention_mask)  # (B, T - 1)
             states = self._decode(embedded[-len(input_ids) :, :-1], attention_mask, output.gated, rebuilt)
             states = states.flatten(0, 1)  # (B * (T - 1), D)
-            matrix, bias = words.detach() if rebuilt else words, self.reconstruction_bias
-            losses["reconstruction"] = vocabulary_cross_entropy(states, matrix, bias, labels.flatten(), sampled_words)
+            head = (states, words.detach() if rebuilt else words, self.reconstruction_bias, labels.flatten())
+            losses["reconstruction"] = (
+                sampled_cross_entropy(*head, sampled_words) if sampled_words else vocabulary_cross_entropy(*head)
+            )
             if return_logits:
                 output.reconstruction_logits = self.reconstruction_logits(states).view(*labels.shape, -1)
 

@@ -32,7 +32,9 @@ class SumOverProcesses(Function):
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """`total / count`, () or (C,) and (), both first summed over all processes; 0 where nothing was counted.
+    """`total / count`, this process' own sums, first added up over all processes; 0 where nothing was counted.
+
+    `total` is () or (C,), `count` ().
 
     The gradients of all processes are added on the way back, and the averaging of DistributedDataParallel divides
     by their number again: the gradient, too, is that of one process with the whole batch.
@@ -101,19 +103,14 @@ class VocabularyCrossEntropy(Function):
         return grad_hidden.mul_(upstream), grad_weight, grad_bias.mul_(upstream), None
 
 
-def vocabulary_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, sampled_words: int = 0
-) -> Tensor:
+def vocabulary_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of the labelled tokens in nats; L_mlm and L_rec (paper section 3).
 
     Args:
         hidden: (N, D) what the vocabulary head reads.
         weight, bias: (V, D), the word embeddings, and (V,).
         labels: (N,), `IGNORED` where there is none.
-        sampled_words: 0; or of the `sampled_cross_entropy` that is returned instead.
     """
-    if sampled_words:
-        return sampled_cross_entropy(hidden, weight, bias, labels, sampled_words)
     if torch.is_grad_enabled():
         total = VocabularyCrossEntropy.apply(hidden, weight, bias, labels)
     else:

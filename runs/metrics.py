@@ -41,7 +41,7 @@ class MetricsLog:
 
 
 def read_metrics(directory: Path, key: str = "step") -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, if there is one, in their order; without torn lines and those of no step."""
+    """The lines of a run's metrics.jsonl, if there is one, in their order, but torn lines and lines without a step."""
     file = directory / METRICS
     lines = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:

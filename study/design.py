@@ -68,8 +68,8 @@ class Study:
 
 
 def jobs(study: Study) -> Iterator[Job]:
-    """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that what is done
-    by then can be reported.
+    """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that a part
+    of them can be reported.
 
     Raises:
         UserError: the seed that serves choosing is among those that count.

@@ -158,7 +158,7 @@ def read_settings(results: Path, choosing: bool = False) -> dict[str, Arms]:
     for kind in TYPES[:1] if choosing else TYPES:
         skipped = CHOSEN_ON if kind == "intra" and not choosing else 0
         for run in (path.parent for path in sorted(results.glob(f"{kind}/*/*/summary.json"))):
-            if read_summary(run)["episodes"] <= skipped:
+            if skipped and read_summary(run)["episodes"] <= skipped:
                 continue
             arm, *pretraining, seed = run.parent.name.split("-")
             runs = settings.setdefault(f"{kind} {run.name}", {}).setdefault(arm, {})

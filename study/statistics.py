@@ -32,8 +32,8 @@ class Difference(NamedTuple):
 
 
 def t_interval(differences: Sequence[float], level: float = 0.9) -> tuple[float, float]:
-    """Student's interval of the mean of paired differences. The bootstrap's is too narrow for a handful of seeds: of
-    95%, it held the truth in 87% of 400 simulated studies of six."""
+    """Student's interval of the mean of paired differences. The bootstrap's is too narrow for a handful of seeds: its
+    95% interval held the truth in 87% of 400 simulated studies of six."""
     if len(differences) < 2:
         return -np.inf, np.inf
     half = stats.t.ppf((1 + level) / 2, len(differences) - 1) * np.std(differences, ddof=1) / np.sqrt(len(differences))

@@ -140,6 +140,13 @@ def save(tiny_model, tiny_tokenizer, tmp_path):
     return save
 
 
+def test_a_run_directory_that_is_gone_is_not_made_anew(save, tmp_path):
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"cannot write into .*run"):
+        save(3, 2, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def deaths(operation, folder: Path, tmp_path: Path):
     """Copies of the folder, in each of which the operation (folder -> None) was killed at another place."""
     for fatal in range(1000):

@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 
 
 def card_fields(checkpoint: Path, measured: str = "") -> dict[str, Any]:
-    """What both templates read: record (run.json) and its arguments; typed, whether typer and decoder were trained,
-    which the control, plain MLM, does not; step and validation_step, the last ones; measures, of the last validation.
+    """What both templates read: record (run.json) and its arguments; typed, whether typer and decoder were trained
+    (plain MLM, the control, trains neither); step and validation_step, the last ones; measures, of the last validation.
 
     Args:
         measured: how the names of the measures begin.
@@ -41,7 +41,7 @@ def card_fields(checkpoint: Path, measured: str = "") -> dict[str, Any]:
 
 
 def metadata(name: str, arguments: dict[str, Any], measures: dict[str, float]) -> dict[str, Any]:
-    """The metadata of a card with these fields."""
+    """The card's metadata; `measures` are the last validation's."""
     corpus, hub_datasets = corpus_of(str(arguments.get("data", "")))
     results = [
         EvalResult(
@@ -80,9 +80,9 @@ def write_model_card(run_directory: Path) -> Path:
     fields = card_fields(run_directory)
     path = str(run_directory.relative_to(ROOT) if run_directory.is_relative_to(ROOT) else run_directory)
     fields |= {"name": run_directory.name, "path": path, "conversion": conversion_of(path), "titles": CURVES}
-    fields["curves"] = (run_directory / "curves.svg").is_file()
-    about = metadata(run_directory.name, fields["arguments"], fields["measures"])
     with disk_errors(run_directory):
+        fields["curves"] = (run_directory / "curves.svg").is_file()
+        about = metadata(run_directory.name, fields["arguments"], fields["measures"])
         return write_card(run_directory, HERE / "autoencoder_card.md.jinja", about, **fields)
 
 

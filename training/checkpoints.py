@@ -52,6 +52,7 @@ def model_beside(
     beside = run_directory / f".{name}.tmp"
     with disk_errors(run_directory):
         try:
+            beside.mkdir()  # fails where the run's directory is gone, which transformers would make anew
             with quiet():
                 model.save_pretrained(beside)
             try:

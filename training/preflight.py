@@ -14,8 +14,13 @@ GIB = 2**30
 
 
 def check_disk(run_directory: Path, model: torch.nn.Module, keep_last: int) -> None:
-    """See that there is room for the checkpoints that are kept, the one being written beside them, and the final model,
-    which also have the room that a resumed run's checkpoints take already; a `UserError` where there is not."""
+    """See that there is room for the checkpoints that are kept, the one being written beside them, and the final model.
+
+    What a resumed run's checkpoints take already counts as room for the later ones.
+
+    Raises:
+        UserError: the disk has less, or a checkpoint cannot be read just now.
+    """
     if not run_directory.exists():  # on this machine: another's process writes the checkpoints
         return
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())

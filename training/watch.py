@@ -12,8 +12,11 @@ from torch import Tensor
 
 
 class CollapseWatch:
-    """Says once that the types have come to say nothing, and have for `PATIENCE` looks: a new typer may type hardly any
-    token for a while. It begins by typing nearly every one, which is a finding only after fewer were."""
+    """Says once that the types have come to say nothing and have stayed so for `PATIENCE` looks.
+
+    A new typer types nearly every token, so that "everything is typed" is a finding only after fewer were. It may
+    then type hardly any for a while, until the reconstruction asks for them.
+    """
 
     PATIENCE = 5
 

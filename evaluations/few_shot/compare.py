@@ -74,8 +74,8 @@ SHARED = ("--type", "--way", "--shot", "--max_length")  # arguments that runs of
 
 
 def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
-    """What runs must have in common, by name: neither the seed nor, of one method, the encoder; of several, neither the
-    flags nor the source training that each method has of its own."""
+    """What runs must have in common, by name: all but the seed and, where they are of one method, the encoder; where of
+    several, all but the flags and the source training that each method has of its own."""
     inputs, training = made["inputs"], made["inputs"]["training"]
     named = {f"--{name}": value for name, value in made["arguments"].items()}
     named |= {f"source training --{name}": value for name, value in training["arguments"].items()}

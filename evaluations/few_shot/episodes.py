@@ -155,7 +155,8 @@ class Sampler:
 
     def draw_of(self, rng: random.Random, types: Sequence[str]) -> Sets | None:
         """An episode of these types; if there is none, `impossible` gets to know why."""
-        candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= set(types)})
+        these = set(types)
+        candidates = sorted({i for kind in types for i in self.having[kind] if self.counts[i].keys() <= these})
         for _ in range(ATTEMPTS):
             support = self.greedy(rng, types, candidates)
             query = support and self.greedy(rng, types, sorted(set(candidates) - set(support)))

@@ -57,7 +57,7 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
 
 
 def named_json(path: Path) -> bool:
-    """Whether a file's name says so."""
+    """Whether a file's name says that it holds JSON."""
     return any(suffix.lower() in JSON for suffix in path.suffixes)
 
 

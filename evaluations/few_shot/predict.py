@@ -106,8 +106,9 @@ def read_text(path: Path) -> list[str | list[str]]:
     """The sentences of a file, one a line, blank ones too: texts, or the words of each. UserError names a line of a
     file .jsonl that is not as it must be."""
     lines: list[str | list[str]] = []
+    as_json = named_json(path)
     for number, line in enumerate(read_lines(path, RECORD_ENDS, longest=sys.maxsize), 1):
-        if named_json(path) and line.strip():
+        if as_json and line.strip():
             lines.append(read_sentence(line, f"{path}, line {number}"))
         else:
             lines.append(line)

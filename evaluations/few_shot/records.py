@@ -80,6 +80,7 @@ class Run(NamedTuple):
         return METHODS[self.method].READS_LABEL_NAMES
 
     def counts(self, scoring: str) -> np.ndarray:
+        """(episodes, 3), see `counts`."""
         return counts(self.records, scoring)
 
     def type_counts(self, scoring: str) -> dict[str, np.ndarray]:
@@ -99,7 +100,7 @@ def read_run(folder: Path, skip_episodes: int = 0, episodes: int | None = None) 
     log, stop = EpisodeLog(folder / "episodes.jsonl"), math.inf if episodes is None else episodes
     try:
         records = {index: record for index, record in log.read().items() if skip_episodes <= index < stop}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable(log.path, error) from None
     if not records:
         raise UserError(f"{log.path}: none of the episodes asked for is finished")

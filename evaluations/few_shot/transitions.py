@@ -1,4 +1,4 @@
-"""Viterbi decoding with abstract transitions from the source data (Yang and Katiyar 2020, section 4.2)."""
+"""Transitions between abstract labels, counted on the source data (Yang and Katiyar 2020, section 4.2)."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

@@ -73,6 +73,8 @@ def load_labelled(
         UserError: the file is not in the format, or no drawn sentence has an entity of two different types.
     """
     read = read_labelled(path, bio)
+    if not read:
+        raise UserError(f"{path} holds no labelled sentence")
     drawn = [read[i] for i in np.sort(np.random.default_rng(seed).permutation(len(read))[:most])]
     words = WordPieces(tokenizer, max_length)
     sentences = [words.encode(sentence.words) for sentence in drawn]

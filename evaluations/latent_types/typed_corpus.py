@@ -37,7 +37,7 @@ class TypedCorpus:
         return float((self.type_ids > 0).mean())
 
     def tokens(self, start: int, end: int) -> list[str]:
-        """Their word pieces."""
+        """The word pieces of a stretch of tokens."""
         return [self.vocabulary[i] for i in self.token_ids[start:end]]
 
 

@@ -107,7 +107,9 @@ def parse(record: object) -> Sentence:
             sentence.events.append(Event(*bounds, kind, arguments))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a mention with a missing or mistyped field: {error}") from None
-    to_json(sentence).encode()  # half a surrogate pair, which JSON can spell, is a ValueError too
+    names = [m.type for part in (sentence.entities, sentence.relations, sentence.events) for m in part]
+    names += [e.mention_type for e in sentence.entities] + [role for e in sentence.events for _, role in e.arguments]
+    " ".join([*tokens, *names, sentence.doc_id, sent_id]).encode()  # half a surrogate pair is a ValueError too
     return sentence
 
 

@@ -82,8 +82,10 @@ class Document:
 
 
 def read_source(raw: str, tags_count: bool) -> tuple[str, list[Paragraph]]:
-    """The characters of a file that offsets count, which are those of escapes such as `&amp;` and, in Rich ERE but not
-    in ACE, of tags; and its running text in paragraphs, cut at tags and blank lines."""
+    """The counted characters of a file, and its running text in paragraphs, cut at tags and blank lines.
+
+    Offsets count the characters of escapes such as `&amp;`, and those of tags if `tags_count` (Rich ERE, not ACE).
+    """
     tags = [(tag["name"].lower(), bool(tag["end"])) for tag in TAG.finditer(raw) if tag["name"] and not tag["empty"]]
     closed = {name for name in LEFT_OUT if tags.count((name, False)) == tags.count((name, True))}
     runs, position, left_out = [Paragraph()], 0, 0

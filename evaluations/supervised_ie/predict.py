@@ -72,7 +72,8 @@ def main(argv: list[str]) -> None:
         write_sentences(output, predicted)
         print(f"{len(predicted)} sentences in {output}", file=sys.stderr)
     else:
-        print(*map(to_json, predicted), sep="\n")
+        for sentence in predicted:
+            print(to_json(sentence))
 
 
 if __name__ == "__main__":

@@ -65,10 +65,11 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def source_folder(cls, recipe: Recipe) -> Path:
+        """The directory of the run's source training."""
         return recipe.run / "source" / cls.SOURCE
 
     def restore(self) -> None:
-        """Take back what `fit` changed in the weights."""
+        """Take back what `fit` changed in the weights; in eval mode again."""
         for tuning in self.tuning:
             tuning.restore()
         self.eval()

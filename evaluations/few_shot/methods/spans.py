@@ -22,7 +22,7 @@ def span_states(states: Sequence[Tensor], spans: Sequence[Sequence[Span]]) -> Te
 
 
 def prototypes(states: Sequence[Tensor], spans: Sequence[Sequence[Span]], types: Sequence[str]) -> Tensor:
-    """(Y, D) the mean over the spans of each type."""
+    """(Y, D) the mean over the spans of each type, which has at least one."""
     of_spans, kinds = span_states(states, spans), [kind for found in spans for *_, kind in found]
     return torch.stack([of_spans[[one == kind for one in kinds]].mean(0) for kind in types])
 
