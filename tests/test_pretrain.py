@@ -211,5 +211,6 @@ def test_errors_are_one_line_and_status_2(tmp_path):
 def test_precision_by_hardware(monkeypatch, capabilities, gpu, device, wanted, chosen):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(gpu is not None))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: gpu)
     assert pick_precision(wanted, pick_device(device)) == chosen
