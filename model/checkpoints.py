@@ -72,12 +72,15 @@ def known_fields(fields: dict, config_class: type[PreTrainedConfig]) -> dict[str
     return {name: value for name, value in fields.items() if name in declared}
 
 
-def configuration(fields: dict, shapes: dict[str, tuple[int, ...]], ours: bool) -> SparseLTConfig:
-    """That of a checkpoint in our layout; or of a published one: its BERT's, and what the tensors tell of the rest."""
-    if ours:
-        encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
-        encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
-        return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
+def our_config(fields: dict) -> SparseLTConfig:
+    """The configuration of a checkpoint in our layout."""
+    encoder_class = CONFIG_MAPPING[fields["encoder"].get("model_type", "bert")]
+    encoder = encoder_class(**known_fields(fields["encoder"], encoder_class))
+    return SparseLTConfig(**dict(known_fields(fields, SparseLTConfig), encoder=encoder))
+
+
+def published_config(fields: dict, shapes: dict[str, tuple[int, ...]]) -> SparseLTConfig:
+    """The configuration of a published checkpoint: its BERT's, and what the tensors tell of the rest."""
     return SparseLTConfig(
         encoder=BertConfig(**known_fields(fields, BertConfig)),
         num_types=shapes["typer.weight"][0],
@@ -154,7 +157,7 @@ def load_autoencoder(path: str | Path) -> SparseLTForPreTraining:
         raise UserError(f"{stored} holds no latent typer and decoder; is it a plain BERT?")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
-        config = configuration(fields, shapes, ours)
+        config = our_config(fields) if ours else published_config(fields, shapes)
         check_fits(config, shapes, path)
         model = SparseLTForPreTraining(config)
         model.load_state_dict(tensors, strict=False)  # the second names of tied tensors are not stored

@@ -127,7 +127,8 @@ def run_share(
         record |= {"steps": len(outcome.losses), "unknown_words": words.unknown - unknown, "cut_words": words.cut - cut}
         record["empty_support"] = int(not any(sentence.words for sentence in episode.support))
         record |= {"measured": outcome.measured} if outcome.measured else {}
-        record |= {"predictions": outcome.labels} if recipe.predictions else {}
+        if recipe.predictions:
+            record["predictions"] = outcome.labels
         with disk_errors(log.path.parent):
             log.append(record | {"seconds": round(time.perf_counter() - begin, 3)})
         if rank == 0:
