@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from common.errors import note
 from encoders.families import family_of
 from encoders.packing import packed_batches, same_sentence, sentence_positions
 from encoders.words import Encoded
@@ -89,6 +90,9 @@ def packs(encoder: Any) -> bool:
     """
     if not hasattr(encoder, "packs_sentences"):
         encoder.packs_sentences = family_of(encoder).packs and _packing_is_exact(encoder)
+        if not encoder.packs_sentences:
+            family = encoder.config.model_type
+            note(f"sentences run one a row, which takes longer: states of `{family}` change where several share one")
     return encoder.packs_sentences
 
 
@@ -101,9 +105,12 @@ def _packing_is_exact(encoder: PreTrainedModel) -> bool:
     def states(mask: Tensor, ids: Tensor) -> Tensor:  # (1, T) -> (T, D)
         return _encode_packed(encoder, mask, input_ids=ids).last_hidden_state[0]
 
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # the two differ by more than the tolerance in TF32
     with torch.autocast(device.type, enabled=False):
         packed = states(numbers, ids)
         alone = torch.cat([states(torch.ones_like(part), part) for part in ids.split([12, 8], dim=1)])
+    torch.set_float32_matmul_precision(precision)
     encoder.train(training)
     return bool((packed - alone).abs().max() <= TOLERANCE * alone.abs().max().clamp(min=1))
 

@@ -77,7 +77,7 @@ class VocabularyCrossEntropy(Function):
             counted = (labels[rows] != IGNORED)[:, None]  # (n, 1)
             label = labels[rows][:, None].where(counted, 0)  # (n, 1)
             logits = buffer[: len(label)]  # (n, V and a little more)
-            logits[:, len(words) :] = -torch.inf
+            logits[:, len(words) :].fill_(-torch.inf)
             torch.addmm(biases, hidden[rows], words.T, out=logits[:, : len(words)])
             logits = logits.float()
             of_label, largest = logits.gather(1, label), logits.amax(1, keepdim=True)

@@ -23,6 +23,20 @@ def test_packed_is_padded(tiny_encoder, device, dtype, of_loss, of_gradient):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_sentences_share_rows_where_products_are_rounded_to_tf32(tiny_model, device):
+    """What tells whether they may computes in float32 all the same; a GPU would say no and take twice as long."""
+    precisions = []
+    encoder = tiny_model.to(device).encoder
+    encoder.register_forward_hook(lambda *_: precisions.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert packs(encoder)
+        assert set(precisions) == {"highest"} and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_resumed_run_ends_as_an_unbroken_one(tiny_encoder, device, tmp_path):
     flags = {"mixed_precision": "no", "max_length": 64}
     assert resumed_against_whole(str(tiny_encoder), device, tmp_path, True, **flags) == 0
