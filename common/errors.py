@@ -1,9 +1,11 @@
 """Mistakes that a user can mend: one clear sentence and exit status 2, never a traceback."""
 
+import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from tqdm import tqdm
@@ -18,6 +20,17 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception of a library says, in one line; its type if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def long_names() -> Iterator[None]:
+    """A name that no file can have is a mistake of the user's (UserError), wherever it is met."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UserError(f"no file can have so long a name: {str(error.filename)[:60]}...") from None
 
 
 @cache
@@ -38,7 +51,8 @@ def run(main: Callable[[list[str]], None], training: bool = False) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         try:
-            main(sys.argv[1:])
+            with long_names():
+                main(sys.argv[1:])
         except UserError as error:
             for bar in list(getattr(tqdm, "_instances", ())):  # else they would be drawn once more, behind the error
                 bar.close()

@@ -248,6 +248,12 @@ def test_a_run_goes_on_without_its_terminal(runs, untouched):
     assert runs.result("terminal") == untouched
 
 
+def test_a_name_that_no_file_can_have_is_a_mistake_of_the_users():
+    script = f"from common.errors import run; run(lambda argv: open({'x' * 300!r}))"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stderr == f"error: no file can have so long a name: {'x' * 60}...\n"
+
+
 def command(**options):
     """A command that does not train, and prints much."""
     script = "from common.errors import run; run(lambda argv: print('x' * 10**5))"

@@ -15,6 +15,7 @@ from common.flags import argument, flag, parse
 from common.plots import svg
 from evaluations.bootstrap import micro_prf, paired_difference
 from evaluations.few_shot.records import Run, Selection, read_run
+from runs.directory import disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,9 @@ def main(argv: list[str]) -> None:
     for name, side in zip(names, sides, strict=True):
         if len({one.method for one in side.values()}) > 1:
             raise UserError(f"{name}: runs of different methods cannot be summed")
-        check(side)  # here the method's own flags count, even if the other side is of another method
-    check(sides[0] | sides[1])
+        check(side, one_method=True)  # here the method's own flags count, even if the other side is of another method
+    both = sides[0] | sides[1]
+    check(both, one_method=len({one.method for one in both.values()}) == 1)
     first = [next(iter(side.values())) for side in sides]
     reads = [one.reads_label_names for one in first]
     a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
@@ -52,13 +54,14 @@ def main(argv: list[str]) -> None:
         "types": {kind: differences(types_a[kind], types_b[kind]) for kind in sorted(types_a.keys() & types_b.keys())},
     }
     output = recipe.output.with_suffix("") if recipe.output.suffix in (".json", ".svg", ".png") else recipe.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(f"{output}.json"), json.dumps(result, indent=1))
     figure = plot(result)
-    if recipe.plot_format == "svg":
-        write_atomically(Path(f"{output}.svg"), svg(figure))
-    else:
-        figure.savefig(f"{output}.png")
+    with disk_errors(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if recipe.plot_format == "svg":
+            write_atomically(Path(f"{output}.svg"), svg(figure))
+        else:
+            figure.savefig(f"{output}.png")
+        write_atomically(Path(f"{output}.json"), json.dumps(result, indent=1))
     for side, name, one in zip("AB", names, first, strict=True):
         print(f"{side}: {name} ({one.method}, {'reads' if one.reads_label_names else 'does not read'} label names)")
     if reads[0] != reads[1]:
@@ -89,11 +92,10 @@ def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
     return {name: value for name, value in named.items() if not name.endswith("--seed")}
 
 
-def check(runs: dict[str, Run]) -> None:
-    """Refuse (UserError) runs that differ in more than the seed and either the encoder or the method, naming the first
-    difference in the arguments or data, of the episodes or of source training, or in the episodes."""
+def check(runs: dict[str, Run], one_method: bool) -> None:
+    """Refuse (UserError) runs that differ in more than `conditions` allows, naming the first difference in the
+    arguments or data, of the episodes or of source training, or in the episodes."""
     (first_folder, first), *others = runs.items()
-    one_method = len({one.method for one in runs.values()}) == 1
     mine = conditions(first.made, one_method)
     for folder, other in others:
         theirs = conditions(other.made, one_method)
@@ -131,7 +133,7 @@ def plot(result: dict[str, Any]) -> Figure:
         axes.plot([row["low"], row["high"]], [height, height], color="gray")
         axes.plot(row["difference"], height, "o", color="black")
     axes.axvline(0, color="gray", linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(rows)), [kind for kind, _ in rows])
+    axes.set_yticks(range(len(rows)), [kind.replace("$", r"\$") for kind, _ in rows])  # no formula
     axes.set_xlabel(f"micro F1, B - A, with 95% intervals over {result['episodes']} episodes")
     return figure
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from common.errors import UserError, run
 from common.files import sha256_of, write_atomically
 from common.flags import Count, Seed, flag, parse
@@ -60,8 +62,10 @@ def main(argv: list[str]) -> None:
     if Path(recipe.type).name != recipe.type or recipe.type in ("", "..", "episode-data"):
         raise UserError(f"--type {recipe.type} cannot be the name of a directory")
     read: dict[str, Examples] = {}
-    named = [recipe.input, *(recipe.given or []), recipe.train]
-    for source in [source for source in named if source is not None]:
+    support, query = recipe.given or (None, None)
+    named = {"input": recipe.input, "support": support, "query": query, "train": recipe.train}
+    roles = {role: source for role, source in named.items() if source is not None}
+    for source in roles.values():
         read[source] = read_examples(source, recipe.split, recipe.tags)
         print(f"{source}: {read[source]}")
     train = read[recipe.train].sentences if recipe.train else []
@@ -70,7 +74,8 @@ def main(argv: list[str]) -> None:
         sentences = distinct(read[recipe.input].sentences, recipe.input)
         sampler = Sampler(sentences, way, shot, recipe.input)
         rng = random.Random(recipe.seed)
-        drawn = (sampler.draw(rng) for _ in range(recipe.episodes))
+        number = tqdm(range(recipe.episodes), desc="drawing", unit="episode", leave=False)
+        drawn = (sampler.draw(rng) for _ in number)
         episodes = [Episode(*([sentences[i] for i in part] for part in parts)) for parts in drawn]
     else:
         episodes = [Episode(*(read[source].sentences for source in recipe.given or []))]
@@ -79,11 +84,14 @@ def main(argv: list[str]) -> None:
     types = types_of(sentences)
     if both := sorted(types & types_of(train)):
         raise UserError(f"{recipe.train} has types of the episodes, which then are not new: {', '.join(both)}")
-    sources = [identity_of(source, examples.sentences) for source, examples in read.items()]
+    sources = [{"role": role, **identity_of(name, read[name].sentences)} for role, name in roles.items()]
     with disk_errors(recipe.output):
         write(recipe, sources, (way, shot), episodes, types, train)
+    more = " --epochs 0" * (not recipe.train)
+    if recipe.episodes > Recipe.episodes:  # so many are run without being told
+        more += f" --episodes {recipe.episodes}"
     command = f"bash evaluations/ner/CONTaiNER/exec_container.sh {shlex.quote(recipe.type)} 0 {way} {shot} NAME"
-    print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + " --epochs 0" * (not recipe.train))
+    print(f"run them: DATA={shlex.quote(str(recipe.output))} {command}" + more)
 
 
 def distinct(sentences: Sequence[Sentence], source: str) -> list[Sentence]:
@@ -148,8 +156,8 @@ class Sampler:
             if frozenset(types) not in self.impossible and (found := self.draw_of(rng, types)):
                 return found
         raise UserError(
-            f"{self.source} has no episode of {self.way} types with {self.shot} to {2 * self.shot} entities of each in "
-            f"support and query set ({len(self.impossible):,} of {choices:,} choices of types tried); "
+            f"in {self.source} no episode was found of {self.way} types with {self.shot} to {2 * self.shot} entities "
+            f"of each in support and query set ({len(self.impossible):,} of {choices:,} choices of types tried); "
             + next(iter(self.impossible.values()))
         )
 
@@ -244,14 +252,18 @@ def write(
     """Write the episodes of a setting, the label files, the training sentences and the manifest; print what they hold.
 
     The version is decided by the `sources` (of `identity_of`); `types` are those of all sentences that could be drawn.
-    UserError if the directory holds episodes of other sentences.
+    UserError if the directory holds episodes of other sentences, or a file in the place of one of these that is not
+    in its manifest.
     """
-    before = read_manifest(recipe.output) or {"sources": sources, "files": {}}
+    before: dict[str, Any] = read_manifest(recipe.output) or {"sources": sources, "files": {}}
     if before.get("sources") != sources:
         manifest = recipe.output / MANIFEST
         raise UserError(f"{manifest} is of episodes that were made of other files; choose another --output")
     split, parts = Split(recipe.output, recipe.type), {"test": types, "train": types_of(train)}
     path = recipe.output / "episode-data" / recipe.type / "test_{}_{}.jsonl".format(*setting)
+    for target in (path, split.train, *map(split.labels, parts)):
+        if target.exists() and str(target.relative_to(recipe.output)) not in before["files"]:
+            raise UserError(f"{target} exists, and is not of earlier episodes; choose another --output")
     entry, _ = write_episodes(path, episodes)
     split.train.parent.mkdir(parents=True, exist_ok=True)
     write_columns(split.train, train)
@@ -262,7 +274,8 @@ def write(
         entries[split.labels(part)] = {"types": len(found)}
     version = hashlib.sha256("".join(source["sha256"] for source in sources).encode()).hexdigest()[:12]
     files = before["files"] | with_hashes(recipe.output, entries)
-    write_manifest(recipe.output, {"version": f"{recipe.type}-{version}", "sources": sources, "files": files})
+    version = before.get("version", f"{recipe.type}-{version}")  # of all types in the directory
+    write_manifest(recipe.output, {"version": version, "sources": sources, "files": files})
 
 
 if __name__ == "__main__":

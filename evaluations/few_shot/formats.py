@@ -52,7 +52,7 @@ def read_examples(source: str, split: str = "train", tags: str = "ner_tags") -> 
         sentences = enumerate(tagged_sentences(identifier, config or None, split, tags), 1)
         examples = plain([(f"{source}, row {number}", sentence) for number, sentence in sentences], {})
     if not types_of(examples.sentences):
-        raise UserError(f"{source} holds no labelled entity")
+        raise UserError(f"{source} holds no labelled entity" + f" ({examples})" * bool(examples.notes))
     return examples
 
 
@@ -66,13 +66,18 @@ def looks_like_json(line: str) -> bool:
     return re.match(r'\s*\{\s*"', line) is not None
 
 
-def plain(placed: Sequence[tuple[str, Sentence]], notes: dict[str, list[str]]) -> Examples:
-    """Sentences, each with its place, with types for labels of BIO, noting where entities are joined; blank ones are
-    left out. UserError if a label is blank, or holds what cannot be printed."""
+def plain(placed: Sequence[tuple[str, Sentence]], notes: dict[str, list[str]], bio: bool = True) -> Examples:
+    """Sentences, each with its place, with types for labels of BIO (where there may be any, `bio`), noting where
+    entities are joined; blank ones are left out. UserError if a label is blank, or holds what cannot be printed."""
     for place, sentence in placed:
+        if not sentence.words:
+            notes.setdefault("without words left out", []).append(place)
         for label in sentence.labels:
-            if not label.isprintable() or not label.strip():
+            outside = (match := PREFIX.fullmatch(label)) is not None and match[2] == "O"
+            if not label.isprintable() or not label.strip() or outside:
                 raise UserError(f"{place}: {label!r} cannot be a label")
+    if not bio:
+        return Examples([sentence for _, sentence in placed if sentence.words], notes)
     labels = types_of(sentence for _, sentence in placed)
     types, sentences = bio_types(labels), by_type([sentence for _, sentence in placed])
     if not types and any(label.startswith("B-") for label in labels):
@@ -101,7 +106,7 @@ def read_conll(path: Path) -> Examples:
     for number, line in enumerate(lines, 1):
         columns, where = columns_of(line), f"{path}, line {number}"
         like_others = 0 < len(columns) == usual and columns[-1] in known and ("\t" in line or not tabs)
-        if columns and columns[0] == DOCSTART:
+        if line.startswith(DOCSTART):
             notes.setdefault(f"{DOCSTART} lines left out", []).append(where)
             columns = []
         elif line.startswith("# ") and not rows[-1][1] and not like_others:
@@ -118,10 +123,16 @@ def read_conll(path: Path) -> Examples:
                 raise UserError(f"{where}: {len(columns)} columns, but {width} in the lines before")
         rows.append((number, columns))
     numbered = list(sentences_of(rows))
-    if width > 2 and all(s.words == [str(i) for i in range(1, len(s.words) + 1)] for _, s in numbered):
+    if width > 2 and all(numbers(sentence.words) for _, sentence in numbered):
         raise UserError(f"{path}, line {numbered[0][0]}: the first column numbers the words; it must hold them")
     check_labels(path, numbered)
     return plain([(f"{path}, line {line}", sentence) for line, sentence in numbered], notes)
+
+
+def numbers(words: Sequence[str]) -> bool:
+    """Whether words are numbers that follow one another."""
+    first = int(words[0]) if re.fullmatch("[0-9]{1,9}", words[0]) else None
+    return first is not None and list(words) == [str(first + i) for i in range(len(words))]
 
 
 def columns_of(line: str) -> list[str]:
@@ -136,17 +147,22 @@ def read_json(path: Path) -> Examples:
 
     A line is `{"text": ..., "spans": [...]}` or `"entities"`, a span `[start, end, label]` or a dictionary of these;
     or `{"tokens": [...], "ner_tags": [...]}` with strings; UserError if it is not. Spans that are not of whole words,
-    leave the text or overlap with one before are left out and noted.
+    leave the text or overlap with one before are left out and noted, as are lines that Prodigy's annotators rejected
+    or ignored. Labels of spans are types as they are, `S-Bahn` too.
     """
-    placed, notes = [], dict[str, list[str]]()
+    placed, notes, bio = [], dict[str, list[str]](), False
     for number, line in enumerate(read_lines(path, RECORD_ENDS), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         record = json_object(line, where)
+        if (answer := record.get("answer")) in ("reject", "ignore"):
+            notes.setdefault(f'with the answer "{answer}" left out', []).append(where)
+            continue
         tokens, tags = record.get("tokens"), record.get("ner_tags")
         if isinstance(tags, list):
-            if not isinstance(tokens, list) or not all(isinstance(text, str) and text for text in [*tokens, *tags]):
+            bio = True
+            if not isinstance(tokens, list) or not all(isinstance(text, str) for text in [*tokens, *tags]):
                 raise UserError(f"{where}: `tokens` and `ner_tags` must be lists of strings")
             if len(tokens) != len(tags):
                 raise UserError(f"{where}: {len(tokens)} tokens and {len(tags)} tags")
@@ -159,7 +175,7 @@ def read_json(path: Path) -> Examples:
             check_text(text, where)
             sentence = spans_to_labels(text, [read_span(span, where) for span in spans], where, notes)
         placed.append((where, sentence))
-    return plain(placed, notes)
+    return plain(placed, notes, bio)
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -55,6 +55,8 @@ def main(argv: list[str]) -> None:
     if recipe.html and (recipe.html.is_dir() or not recipe.html.parent.is_dir()):
         what = "is a directory" if recipe.html.is_dir() else "lies in a directory that does not exist"
         raise UserError(f"--html {recipe.html} {what}")
+    if recipe.html and recipe.html.resolve() in (recipe.input.resolve(), Path(recipe.support).resolve()):
+        raise UserError(f"--html {recipe.html} would take the place of what is read")
     folder = find_run(recipe)
     examples = read_examples(recipe.support, recipe.split, recipe.tags)
     print(f"{recipe.support}: {examples}", file=sys.stderr)
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> None:
     sentences = read_text(recipe.input)
     flags = {"label_names": recipe.label_names} if recipe.label_names else {}
     tagger = FewShotTagger.from_run(folder, recipe.method, recipe.device, **flags)
-    words = tagger.fit(examples.sentences).method.words
+    words = tagger.fit(examples).method.words
     if recipe.label_names and not read_label_names(recipe.label_names).keys() & set(tagger.labels):
         note(f"{recipe.label_names} names no type of {recipe.support}: {', '.join(tagger.labels[1:])}")
     if words.cut:
@@ -120,7 +122,7 @@ def read_text(path: Path) -> list[str | list[str]]:
 def read_sentence(line: str, where: str) -> str | list[str]:
     """The text, or the words, of a line of JSON."""
     record = json_object(line, where)
-    sentence: Any = record.get("text", record.get("tokens"))
+    sentence: Any = record.get("tokens") if record.get("text") is None else record["text"]
     words = sentence if isinstance(sentence, list) else [sentence]
     if not all(isinstance(word, str) for word in words):
         raise UserError(f"{where}: neither a `text` nor `tokens`, a list of strings")

@@ -1,5 +1,6 @@
 """Micro precision, recall and F1 of every setting of a run as one table, the published numbers beside them."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from common.errors import UserError, run
 from common.flags import argument, flag, parse
 from evaluations.bootstrap import f1_interval, micro_prf, paired_difference
+from evaluations.few_shot.compare import check
 from evaluations.few_shot.data import SETTINGS, TYPES
 from evaluations.few_shot.recipe import PLACE
 from evaluations.few_shot.records import Run, Selection, accuracies, read_run
@@ -40,7 +42,8 @@ class Recipe(Selection):
 
 def main(argv: list[str]) -> None:
     recipe = parse(Recipe, argv, __doc__)
-    of_others = sorted({path.parent.name for path in recipe.output.glob(f"*/{recipe.name}")} - set(TYPES))
+    named = recipe.output.glob(f"*/{glob.escape(recipe.name)}")
+    of_others = sorted({path.relative_to(recipe.output).parts[0] for path in named} - set(TYPES))
     folders = [
         folder.parent
         for split in ([recipe.type] if recipe.type else [*TYPES, *of_others])
@@ -70,14 +73,21 @@ def setting(folder: Path) -> str:
 
 
 def table(chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, published: dict[str, dict]) -> list[str]:
-    """A head and the row of each chosen setting; CONTaiNER's are among `runs`."""
+    """A head, the row of each chosen setting, and why one has no difference to CONTaiNER's; that is among `runs`."""
     head = f"| setting | episodes | precision | recall | F1 ({scoring}) | 95% interval | - CONTaiNER | s / episode |"
     lines = [head + "".join(f" {name} |" for name in published), "| --- |" + " ---: |" * (7 + len(published))]
+    reasons = list[str]()
     for folder, result in chosen.items():
         made, counts = result.made["arguments"], result.counts(scoring)
         precision, recall, f1 = micro_prf(counts.sum(0))
         low, high = f1_interval(counts)
-        difference = against(runs.get(folder.with_name(f"{made['way']}-{made['shot']}")), result, scoring)
+        container, difference = folder.with_name(f"{made['way']}-{made['shot']}"), ""
+        if container in runs and container != folder:
+            try:
+                check({str(container): runs[container], str(folder): result}, one_method=False)
+                difference = against(runs[container], result, scoring)
+            except UserError as error:
+                reasons += ["", f"{setting(folder)}, no difference to CONTaiNER: {error}"]
         seconds = np.mean([record["seconds"] for record in result.records.values()])
         line = f"| {setting(folder)} | {len(counts)} | {precision:.2f} | {recall:.2f} | {f1:.2f} "
         line += f"| {low:.2f} to {high:.2f} | {difference} | {seconds:.2f} |"
@@ -86,13 +96,11 @@ def table(chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, publishe
             found = of_settings.get((made["way"], made["shot"]))
             line += f" {found:.2f} |" if found else "  |"
         lines.append(line)
-    return lines
+    return lines + reasons
 
 
-def against(container: Run | None, result: Run, scoring: str) -> str:
-    """The paired difference of F1 to CONTaiNER's run of the same setting, where it has the same episodes."""
-    if container is None or container is result or container.records.keys() != result.records.keys():
-        return ""
+def against(container: Run, result: Run, scoring: str) -> str:
+    """The paired difference of F1 to CONTaiNER's run of the same setting."""
     difference = paired_difference(container.counts(scoring), result.counts(scoring))
     return f"{difference['difference']:+.2f} ({difference['low']:+.2f} to {difference['high']:+.2f})"
 

@@ -13,7 +13,7 @@ from common.errors import UserError, note
 from common.hardware import pick_device
 from common.seeds import seed_of
 from evaluations.few_shot.data import Sentence, by_type
-from evaluations.few_shot.formats import read_examples, word_spans
+from evaluations.few_shot.formats import Examples, check_text, read_examples, word_spans
 from evaluations.few_shot.methods import METHODS, Method
 from evaluations.few_shot.scores import entities
 from runs import read_record, read_summary
@@ -57,6 +57,8 @@ class FewShotTagger:
             run: OUTPUT/TYPE/NAME, as `evaluations.few_shot.train` made it.
             method: one of `METHODS` whose source training the run holds; `flags` of its own, as `label_names`.
         """
+        if method not in METHODS:
+            raise UserError(f"no method {method}; there are {', '.join(METHODS)}")
         run, kind = Path(run), METHODS[method]
         source = run / "source" / kind.SOURCE
         read_summary(source)
@@ -69,16 +71,21 @@ class FewShotTagger:
         loaded.to(pick_device(device))
         return cls(loaded)
 
-    def fit(self, support: str | Path | Sequence[Sentence]) -> Self:
+    def fit(self, support: str | Path | Examples | Sequence[Sentence]) -> Self:
         """Adapt to examples, in place of those before: labelled sentences, or where they are, as
         `formats.read_examples` takes it; what that leaves out is printed. Labels `B-X` and `I-X` are `X`. UserError if
-        no word is in an entity."""
+        no word is in an entity, or a sentence has not a label for each word."""
         if isinstance(support, str | Path):
-            examples = read_examples(str(support))
-            if examples.notes:
-                note(f"{support}: {examples}")
-            support = examples.sentences
-        support = by_type([Sentence(*sentence) for sentence in support])
+            where, support = support, read_examples(str(support))
+            if support.notes:
+                note(f"{where}: {support}")
+        if isinstance(support, Examples):  # whose labels are types already
+            support = support.sentences
+        else:
+            support = by_type([Sentence(*sentence) for sentence in support])
+        for number, (words, labels) in enumerate(support, 1):
+            if len(words) != len(labels):
+                raise UserError(f"sentence {number} of the support set: {len(words)} words and {len(labels)} labels")
         counts = Counter(kind for sentence in support for *_, kind in entities(sentence.labels))
         if not counts:
             raise UserError("the support set has no labelled entity")
@@ -101,6 +108,8 @@ class FewShotTagger:
         with tqdm(total=len(sentences), desc="tagging", unit="sentence", disable=not progress) as bar:
             for begin in range(0, len(sentences), batch_size):
                 batch = [spans_of(sentence) for sentence in sentences[begin : begin + batch_size]]
+                for number, (text, _) in enumerate(batch, begin + 1):
+                    check_text(text, f"sentence {number}")
                 yield from self.tag(batch)
                 bar.update(len(batch))
 

@@ -146,9 +146,28 @@ def test_the_manifest_and_further_settings(mine):
     assert identity(split, episodes=split.episodes(2, 1))["version"] == before["version"]
     manifest = json.loads((mine / "data" / "manifest.json").read_text())
     assert [source["name"] for source in manifest["sources"]] == ["mine.txt", "source.txt"]
+    assert [source["role"] for source in manifest["sources"]] == ["input", "train"]
     assert manifest["files"]["episode-data/own/test_2_1.jsonl"]["episodes"] == 40
     with pytest.raises(UserError, match=r"manifest\.json is of episodes that were made of other files"):
         make(mine)
+    both = [str(mine / "mine.txt"), str(mine / "source.txt")]  # the same files in other roles
+    with pytest.raises(UserError, match=r"manifest\.json is of episodes that were made of other files"):
+        episodes.main(["--given", *both, "--output", f"{mine}/data"])
+    make(mine, "--train", str(mine / "source.txt"), "--type", "second")
+    assert before == identity(split, train=split.train, episodes=split.episodes(3, 2), labels=split.labels("train"))
+
+
+@pytest.mark.parametrize("type_of_theirs", ["own", "intra"])
+def test_no_file_of_the_users_is_overwritten(mine, type_of_theirs):
+    """Not what is read either, where the laid out files would take its place."""
+    theirs = mine / "data" / type_of_theirs / "train.txt"
+    theirs.parent.mkdir(parents=True)
+    (mine / "mine.txt").rename(theirs)
+    content = theirs.read_text()
+    given = ["--input", str(theirs), "--way", "3", "--shot", "2", "--episodes", "1", "--type", type_of_theirs]
+    with pytest.raises(UserError, match=r"train\.txt exists, and is not of earlier episodes; choose another --output"):
+        episodes.main([*given, "--output", f"{mine}/data"])
+    assert theirs.read_text() == content and [*(mine / "data").rglob("*.jsonl")] == []
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,44 @@ def test_every_format_holds_the_same_sentences(tmp_path, name):
     assert str(examples) == "2 sentences" + where.get(aside, "")
 
 
+def test_labels_of_spans_are_types_as_they_are(tmp_path):
+    """`S-` is a prefix of BIOES in columns alone."""
+    lines = [{"text": f"{name} runs", "spans": [[0, 2, f"{name[0]}-Bahn"]]} for name in ("S1", "U2")]
+    (tmp_path / "bahn.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    examples = read_examples(str(tmp_path / "bahn.jsonl"))
+    assert [sentence.labels for sentence in examples.sentences] == [["S-Bahn", "O"], ["U-Bahn", "O"]]
+
+
+def test_what_an_annotator_rejected_is_no_example(tmp_path):
+    span = [{"start": 0, "end": 4, "label": "person"}]
+    answers = ["accept", "reject", "ignore", "reject"]
+    lines = [{"text": "Anne left", "spans": span, "answer": answer} for answer in answers] + [{"text": "", "spans": []}]
+    path = tmp_path / "prodigy.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    examples = read_examples(str(path))
+    assert examples.sentences == [Sentence(["Anne", "left"], ["person", "O"])]
+    left_out = {'with the answer "reject"': [2, 4], 'with the answer "ignore"': [3], "without words": [5]}
+    assert examples.notes == {
+        f"{what} left out": [f"{path}, line {n}" for n in numbers] for what, numbers in left_out.items()
+    }
+
+
+def test_where_nothing_is_left_it_is_said_what_was_left_out(tmp_path):
+    """Offsets of bytes, as some programs write them."""
+    path = tmp_path / "bytes.jsonl"
+    path.write_text(json.dumps({"text": "é Anne", "spans": [[3, 7, "person"]]}))
+    with pytest.raises(UserError, match=r"no labelled entity \(1 sentences; 1 spans that .* left out .*line 1"):
+        read_examples(str(path))
+
+
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_a_column_that_numbers_the_words_is_refused(tmp_path, first):
+    path = tmp_path / "numbered.conll"
+    path.write_text("".join(f"{first + i}\t{word}\t{tag}\n" for i, (word, tag) in enumerate(zip(*ANNE, strict=True))))
+    with pytest.raises(UserError, match="line 1: the first column numbers the words"):
+        read_examples(str(path))
+
+
 @pytest.mark.parametrize("comment", ["# newdoc", "# id 2", "# text = Anne is at O"])
 @pytest.mark.parametrize("middle", ["\t", " ", "\tNNP\t", " NNP "])
 def test_comments_are_no_words_whatever_number_of_columns_they_seem_to_have(tmp_path, comment, middle):

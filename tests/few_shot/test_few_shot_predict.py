@@ -135,6 +135,18 @@ def test_examples_are_read_as_the_command_reads_them(tagger, place, capsys):
     found = tagger.predict([text])
     tagger.fit([(text.split(), ["B-place", "O"])])
     assert tagger.labels == ["O", "place"] and tagger.predict([text]) == found
+    (place / "bahn.txt").write_text("S1\tB-S-Bahn\nruns\tO\n")
+    assert tagger.fit(place / "bahn.txt").labels == ["O", "S-Bahn"]
+    tagger.fit(place / "examples.txt")
+
+
+def test_what_no_encoder_reads_is_named(tagger, place):
+    with pytest.raises(UserError, match="sentence 2: holds half a character"):
+        tagger.predict(["word1", "word2 \ud800"])
+    with pytest.raises(UserError, match="sentence 2 of the support set: 1 words and 2 labels"):
+        tagger.fit([(["word1", "word2"], ["thing", "O"]), (["word1"], ["O", "thing"])])
+    with pytest.raises(UserError, match="no method nope; there are container, "):
+        FewShotTagger.from_run(place / "out/intra/tiny", "nope")
     tagger.fit(place / "examples.txt")
 
 
@@ -239,6 +251,7 @@ def test_the_page(place, capsys):
         (["--label_names", "names.tsv"], "container has no argument label_names"),
         (["--html", "nowhere/page.html"], "--html nowhere/page.html lies in a directory that does not exist"),
         (["--html", "."], "--html . is a directory"),
+        (["--input", "page.html", "--html", "./page.html"], "page.html would take the place of what is read"),
     ],
 )
 def test_mistakes_are_named(place, flags, message):

@@ -108,6 +108,26 @@ def test_tables_and_compare_keep_methods_that_read_label_names_apart(place, caps
     (folder / "5-1-proml" / "run.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match=r"differ in encoder .*; only runs that differ in the method can be compared"):
         compare.main([f"{folder}/5-1", f"{folder}/5-1-proml", *output])
+    tables.main(["tiny", "intra", "--output", f"{place}/out"])
+    out = capsys.readouterr().out
+    assert f"| {second - first:+.2f} (" not in out
+    assert "intra 5-1-proml, no difference to CONTaiNER: " in out and "differ in encoder" in out
+    (place / "out/intra/tiny").rename(place / "out/intra/m[1]")
+    (place / "out/intra").rename(place / "out/own")
+    tables.main(["m[1]", "--output", f"{place}/out"])
+    assert "| own 5-1 | 6 |" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_or_drawn(place, capsys):
+    """A type's name that matplotlib would read as a formula, and a file in the place of a directory."""
+    run(place)
+    setting = place / "out/intra/tiny/5-1"
+    log = setting / "episodes.jsonl"
+    log.write_text(log.read_text().replace(cases.TEST_TYPES[0], "a$_$"))
+    compare.main([str(setting), str(setting), "--output", f"{place}/comparison"])
+    assert "a$_$" in (place / "comparison.svg").read_text().replace("\\", "") and "| a$_$ |" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"cannot write into .*comparison\.svg"):
+        compare.main([str(setting), str(setting), "--output", f"{place}/comparison.svg/x"])
 
 
 def test_inductive_and_transductive_tadner_are_neither_compared_nor_summed(place, capsys):
