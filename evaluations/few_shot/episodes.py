@@ -201,9 +201,13 @@ class Sampler:
         return []
 
     def search(self, rng: random.Random, types: Sequence[str], candidates: Sequence[int]) -> Sets | None:
-        """Both sets by backtracking: the type that fewest sentences can still serve is served by each of them in turn.
-        Some sentence of an episode has the type, and those tried before in its place are barred."""
-        order = rng.sample(candidates, len(candidates))
+        """Both sets by backtracking: the type that fewest kinds of sentences can still serve is served by each of them
+        in turn. Sentences with as many entities of every type are of one kind, of which one is tried for all. Some
+        sentence of an episode has the type, and kinds tried before in its place are barred."""
+        alike: dict[frozenset[tuple[str, int]], list[int]] = {}
+        for index in rng.sample(candidates, len(candidates)):
+            alike.setdefault(frozenset(self.counts[index].items()), []).append(index)
+        kinds = list(alike.values())  # of sentences, those that are in neither set
         sets: Sets = [], []
         totals, barred = (Counter[str](), Counter[str]()), (Counter[int](), Counter[int]())
         steps = 0
@@ -213,10 +217,14 @@ class Sampler:
             steps += 1
             if steps > STEPS or len(sets[0]) + len(sets[1]) > DEPTH:
                 return False
-            free = [i for i in order if i not in sets[0] and i not in sets[1]]
             able = {
                 (side, kind): [
-                    i for i in free if kind in self.counts[i] and not barred[side][i] and self.fits(i, totals[side])
+                    number
+                    for number, left in enumerate(kinds)
+                    if left
+                    and kind in self.counts[left[-1]]
+                    and not barred[side][number]
+                    and self.fits(left[-1], totals[side])
                 ]
                 for side in (0, 1)
                 for kind in types
@@ -225,14 +233,15 @@ class Sampler:
             if not able:
                 return True
             (side, _), tried = min(able.items(), key=lambda item: len(item[1]))
-            for index in tried:
+            for number in tried:
+                index = kinds[number].pop()
                 sets[side].append(index)
                 totals[side].update(self.counts[index])
                 if extend():
                     return True
-                sets[side].pop()
+                kinds[number].append(sets[side].pop())
                 totals[side].subtract(self.counts[index])
-                barred[side][index] += 1
+                barred[side][number] += 1
             barred[side].subtract(tried)
             return False
 
