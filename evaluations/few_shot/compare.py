@@ -36,9 +36,8 @@ def main(argv: list[str]) -> None:
     for name, side in zip(names, sides, strict=True):
         if len({one.method for one in side.values()}) > 1:
             raise UserError(f"{name}: runs of different methods cannot be summed")
-        check(side, one_method=True)  # here the method's own flags count, even if the other side is of another method
-    both = sides[0] | sides[1]
-    check(both, one_method=len({one.method for one in both.values()}) == 1)
+        check(side)  # here the method's own flags count, even if the other side is of another method
+    check(sides[0] | sides[1])
     first = [next(iter(side.values())) for side in sides]
     reads = [one.reads_label_names for one in first]
     a, b = (np.sum([one.counts(recipe.scoring) for one in side.values()], axis=0) for side in sides)
@@ -92,10 +91,12 @@ def conditions(made: dict[str, Any], one_method: bool) -> dict[str, Any]:
     return {name: value for name, value in named.items() if not name.endswith("--seed")}
 
 
-def check(runs: dict[str, Run], one_method: bool) -> None:
-    """Refuse (UserError) runs that differ in more than `conditions` allows, naming the first difference in the
-    arguments or data, of the episodes or of source training, or in the episodes."""
+def check(runs: dict[str, Run], own_flags: bool = True) -> None:
+    """Refuse (UserError) runs that differ in more than the seed and either the encoder or the method, naming the first
+    difference in the arguments or data, of the episodes or of source training, or in the episodes. Without `own_flags`
+    runs of one method may differ in its flags, too, and not in the encoder."""
     (first_folder, first), *others = runs.items()
+    one_method = own_flags and len({one.method for one in runs.values()}) == 1
     mine = conditions(first.made, one_method)
     for folder, other in others:
         theirs = conditions(other.made, one_method)

@@ -84,7 +84,7 @@ def table(chosen: dict[Path, Run], runs: dict[Path, Run], scoring: str, publishe
         container, difference = folder.with_name(f"{made['way']}-{made['shot']}"), ""
         if container in runs and container != folder:
             try:
-                check({str(container): runs[container], str(folder): result}, one_method=False)
+                check({str(container): runs[container], str(folder): result}, own_flags=False)
                 difference = against(runs[container], result, scoring)
             except UserError as error:
                 reasons += ["", f"{setting(folder)}, no difference to CONTaiNER: {error}"]
