@@ -92,7 +92,9 @@ def packs(encoder: Any) -> bool:
         encoder.packs_sentences = family_of(encoder).packs and _packing_is_exact(encoder)
         if not encoder.packs_sentences:
             family = encoder.config.model_type
-            note(f"sentences run one a row, which takes longer: states of `{family}` change where several share one")
+            note(
+                f"sentences run one a row, which takes longer: states of `{family}` may change where several share one"
+            )
     return encoder.packs_sentences
 
 
