@@ -1,6 +1,7 @@
 """A tiny random BERT with its tokenizer, and the autoencoder around it; nothing here reaches the hub."""
 
 import os
+import shutil
 import string
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported
@@ -15,6 +16,7 @@ from checkpoint_cases import write_earlier, write_published
 from model_cases import lay_out
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
+from common.errors import note
 from model import SparseLTForPreTraining
 
 SENTENCES = [
@@ -73,6 +75,13 @@ def tiny_encoder(tiny_tokenizer, tmp_path_factory):
     bert.save_pretrained(directory)
     tiny_tokenizer.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture
+def encoder(tiny_encoder, tmp_path):
+    """A copy of the tiny encoder, to be damaged; notes that were printed before are printed again."""
+    note.cache_clear()
+    return shutil.copytree(tiny_encoder, tmp_path / "encoder")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """model/checkpoints.py: both layouts, and the tokenizer of a checkpoint."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
 from common.errors import UserError
+from convert_checkpoint import convert
+from evaluations.latent_types.typed_corpus import load_checkpoint
 from model import SparseLTConfig, SparseLTForPreTraining, load_autoencoder
 from model.checkpoints import tokenizer_of
 
@@ -101,3 +104,36 @@ def test_tokenizer_of_a_checkpoint(ours, published, tiny_encoder, tiny_tokenizer
         tokenizer_of(ours)
     with pytest.raises(UserError, match="no tokenizer"):
         tokenizer_of(ours, str(published))
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "run.json", "metrics.jsonl"])
+def test_links_that_lead_out_of_a_checkpoint_are_refused(ours, tiny_tokenizer, tmp_path, file):
+    tiny_tokenizer.save_pretrained(ours)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (ours / file).touch()
+    shutil.move(ours / file, elsewhere / file)
+    (ours / file).symlink_to(elsewhere / file)
+    for read in (
+        load_autoencoder,
+        lambda path: convert(path, tmp_path / "plain"),
+        lambda path: load_checkpoint(path, None, "cpu"),
+    ):
+        with pytest.raises(UserError, match=f"{file} is refused: it is a link that leads out"):
+            read(ours)
+
+
+def test_links_within_a_checkpoint_and_the_hubs_cache_are_read(ours, tmp_path):
+    (tmp_path / "name").symlink_to(ours)
+    (ours / "weights").mkdir()
+    shutil.move(ours / "model.safetensors", ours / "weights/a")
+    (ours / "model.safetensors").symlink_to("weights/a")
+    load_autoencoder(tmp_path / "name")
+
+    snapshot, blobs = tmp_path / "models--a/snapshots/1", tmp_path / "models--a/blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(ours / file, blobs / file)
+        (snapshot / file).symlink_to(f"../../blobs/{file}")
+    load_autoencoder(snapshot)

@@ -1,17 +1,31 @@
 """common/flags.py and common/errors.py: a dataclass becomes the flags of a command, and mistakes become one line."""
 
+import importlib
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import pytest
 
 from common.errors import UserError, first_line
 from common.files import ROOT
-from common.flags import Count, CountOrZero, LearningRate, Length, Positive, Seed, Share, argument, flag, parse
+from common.flags import (
+    Count,
+    CountOrZero,
+    LearningRate,
+    Length,
+    Positive,
+    Seed,
+    Share,
+    argument,
+    check_ranges,
+    flag,
+    parse,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,3 +195,34 @@ def test_a_reader_that_is_gone_ends_it_quietly():
 def test_the_first_line_of_an_error():
     assert first_line(ValueError("\n one\ntwo")) == "one"
     assert first_line(KeyError()) == "KeyError"
+
+
+# --- the recipes of all commands --------------------------------------------------------------------------------------
+
+MODULES = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+RECIPES = [
+    kind
+    for file in MODULES.split()
+    if not file.startswith("tests/") and re.search(r"\bflag\(", (ROOT / file).read_text())
+    for kind in vars(importlib.import_module(file[:-3].replace("/", ".").removesuffix(".__init__"))).values()
+    if is_dataclass(kind) and any("help" in field.metadata for field in fields(kind))
+]
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(RECIPES), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_every_number_of_every_command_has_its_range(kind):
+    for field in fields(kind):
+        plain = str(get_type_hints(kind)[field.name])
+        if not re.search(r"\b(int|float)\b", plain):
+            continue
+        recipe = object.__new__(kind)
+        for other in fields(kind):
+            object.__setattr__(recipe, other.name, None)
+        for value in (float("nan"), float("inf"), -float("inf"), -1, 10**30, -(10**400)):
+            object.__setattr__(recipe, field.name, [value] if "list" in plain else value)
+            with pytest.raises(UserError, match=rf"--{field.name} .*: must be at least|above"):
+                check_ranges(recipe)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if default is not MISSING:
+            object.__setattr__(recipe, field.name, default)
+            check_ranges(recipe)

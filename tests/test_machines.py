@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import fcntl
-import importlib
 import json
 import os
 import pty
@@ -12,10 +11,8 @@ import shutil
 import subprocess
 import sys
 import termios
-from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_type_hints
 
 import psutil
 import pytest
@@ -23,11 +20,7 @@ from run_cases import PATIENCE
 
 from common.errors import UserError
 from common.files import ROOT, write_atomically
-from common.flags import check_ranges
-from convert_checkpoint import convert
-from evaluations.latent_types.typed_corpus import load_checkpoint
 from evaluations.supervised_ie.checkpoint import load_state
-from model import load_autoencoder
 from runs import RunDirectory, check_alive
 from training.checkpoints import damage, saved_steps
 
@@ -282,70 +275,3 @@ def test_names_that_are_not_utf8(runs, tmp_path):
         assert status == 2 and re.search(r"^error: \S+caf\\udce9\S*: its name is not UTF-8", text, re.MULTILINE), text
     write_atomically(tmp_path / "a", "\udce9")
     assert (tmp_path / "a").read_text() == "\\udce9"
-
-
-# --- flags ------------------------------------------------------------------------------------------------------------
-
-MODULES = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-RECIPES = [
-    kind
-    for file in MODULES.split()
-    if not file.startswith("tests/") and re.search(r"\bflag\(", (ROOT / file).read_text())
-    for kind in vars(importlib.import_module(file[:-3].replace("/", ".").removesuffix(".__init__"))).values()
-    if is_dataclass(kind) and any("help" in field.metadata for field in fields(kind))
-]
-
-
-@pytest.mark.parametrize("kind", dict.fromkeys(RECIPES), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_every_number_of_every_command_has_its_range(kind):
-    for field in fields(kind):
-        plain = str(get_type_hints(kind)[field.name])
-        if not re.search(r"\b(int|float)\b", plain):
-            continue
-        recipe = object.__new__(kind)
-        for other in fields(kind):
-            object.__setattr__(recipe, other.name, None)
-        for value in (float("nan"), float("inf"), -float("inf"), -1, 10**30, -(10**400)):
-            object.__setattr__(recipe, field.name, [value] if "list" in plain else value)
-            with pytest.raises(UserError, match=rf"--{field.name} .*: must be at least|above"):
-                check_ranges(recipe)
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
-        if default is not MISSING:
-            object.__setattr__(recipe, field.name, default)
-            check_ranges(recipe)
-
-
-# --- links ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "run.json", "metrics.jsonl"])
-def test_links_that_lead_out_of_a_checkpoint_are_refused(ours, tiny_tokenizer, tmp_path, file):
-    tiny_tokenizer.save_pretrained(ours)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (ours / file).touch()
-    shutil.move(ours / file, elsewhere / file)
-    (ours / file).symlink_to(elsewhere / file)
-    for read in (
-        load_autoencoder,
-        lambda path: convert(path, tmp_path / "plain"),
-        lambda path: load_checkpoint(path, None, "cpu"),
-    ):
-        with pytest.raises(UserError, match=f"{file} is refused: it is a link that leads out"):
-            read(ours)
-
-
-def test_links_within_a_checkpoint_and_the_hubs_cache_are_read(ours, tmp_path):
-    (tmp_path / "name").symlink_to(ours)
-    (ours / "weights").mkdir()
-    shutil.move(ours / "model.safetensors", ours / "weights/a")
-    (ours / "model.safetensors").symlink_to("weights/a")
-    load_autoencoder(tmp_path / "name")
-
-    snapshot, blobs = tmp_path / "models--a/snapshots/1", tmp_path / "models--a/blobs"
-    blobs.mkdir(parents=True)
-    snapshot.mkdir(parents=True)
-    for file in ("config.json", "model.safetensors"):
-        shutil.copy(ours / file, blobs / file)
-        (snapshot / file).symlink_to(f"../../blobs/{file}")
-    load_autoencoder(snapshot)
