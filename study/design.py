@@ -41,42 +41,51 @@ READOUTS = {
 }
 # The typer is trained: its temperature stays where it is. The samples of the softmax are as in stage 0.
 TRAINED = {"temperature_start": 0.5, "temperature_end": 0.5, "lr_schedule": "wsd", "sampled_words": 1000}
+EXTRACTION = {"encoder_learning_rate": 1e-4, "learning_rate": 1e-3}  # those that MiniLM was measured with
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    command: str = argument("what to do", "COMMAND", choices=("run", "report", "gate", "rates"))
+    command: str = argument("what to do", "COMMAND", choices=("run", "dose", "report", "gate", "rates"))
     directory: Path = argument("directory of the study", "STUDY")
     model: str = flag("minilm", "encoder: hub id, local directory, or `minilm`")
     data: str = flag("news", "corpus to continue on, as for pretrain.py")
     texts: list[str] = flag([], "raw texts of which data/DATA.txt is made first")
     few_nerd: Path = flag(Path("evaluations/ner/CONTaiNER/data/few-nerd"), "directory of the few-shot data")
     extraction: list[Path] = flag([], "directories of annotated sentences for supervised extraction by A, B and C")
+    extraction_epochs: list[Count] = flag([15, 4], "epochs of training on each of them, conll04 and m2e2")
     mixed_precision: Literal["no", "bf16"] = flag("no", "precision")
     batch_size: Count = flag(32, "sentences a step")
     stage0_steps: Count = flag(2000, "steps with the encoder frozen")
     max_steps: Count = flag(600, "steps after them")
     learning_rate: LearningRate = flag(1e-3, "rate of the heads after them")
     rates: list[LearningRate] = flag([1e-5, 3e-5, 1e-4], "rates of the encoder to choose from, for each arm")
-    choosing_seed: Seed = flag(61819, "seed of pre-training of the runs that serve choosing rates, and of the dose")
+    choosing_seed: Seed = flag(61819, "seed of pre-training of the runs that serve choosing rates")
     pretraining_seeds: list[Seed] = flag(
         [61820, 61821, 61822, 61823, 61824, 61825], "seeds of pre-training that count; fewer make a part of the study"
     )
     seeds: list[Seed] = flag([0], "few-shot seeds")
     episodes: Count = flag(500, "few-shot episodes")
     dose: list[Count] = flag([2000, 5000, 10000], "steps at which one long run each of B and C is read")
+    dose_seed: Seed = flag(61826, "seed of pre-training of these")
 
 
 def jobs(study: Study) -> Iterator[Job]:
     """The jobs of a study: those that choose the rates, then seed by seed all that a seed is for, so that a part
-    of them can be reported.
+    of them can be reported; or those of the dose, once the rates are chosen.
 
     Raises:
-        UserError: the seed that serves choosing is among those that count.
+        UserError: the seed that serves choosing is among those that count; the extraction's directories and epochs
+            are not as many; the dose is asked for without rates.
     """
-    place = study.directory
+    place, chosen = study.directory, study.directory / "rates"
     if study.choosing_seed in study.pretraining_seeds:
         raise UserError(f"--choosing_seed {study.choosing_seed} must not be among --pretraining_seeds, which count")
+    if study.extraction and len(study.extraction) != len(study.extraction_epochs):
+        raise UserError("--extraction_epochs must have a number for each directory of --extraction")
+    if study.command == "dose" and not chosen.exists():
+        raise UserError(f"{chosen} does not exist; the dose is trained at the rates that `run` chooses")
+    rates = dict(line.split() for line in chosen.read_text().splitlines()) if chosen.exists() else {}
     shared: dict[str, Any] = {
         "data": study.data, "mixed_precision": study.mixed_precision, "batch_size": study.batch_size,
         "eval_steps": 200, "report_to": "none",
@@ -136,18 +145,39 @@ def jobs(study: Study) -> Iterator[Job]:
                 yield from few_shot("few-nerd", encoder, seed, types, study.episodes, method)
 
     def extraction(encoder: str) -> Iterator[Job]:
-        for corpus in study.extraction:
+        for corpus, epochs in zip(study.extraction, study.extraction_epochs, strict=False):
             name, run = f"extraction-{corpus.name}-{encoder}", place / "extraction" / corpus.name / encoder
             model, needs = encoder_of(encoder)
-            command = python("evaluations.supervised_ie.train", model=model, data=corpus, name=run)
+            flags = EXTRACTION | {"mixed_precision": study.mixed_precision, "max_epochs": epochs}
+            flags |= {"warmup_epochs": -(-epochs // 8), "model": model, "data": corpus, "name": run}
+            command = python("evaluations.supervised_ie.train", **flags)
             yield Job(name, command, needs)
             command = python("evaluations.supervised_ie.evaluate", name=run, data=corpus)
             yield Job(f"{name}-scores", command, (name,))
 
-    # The encoder's rate of each arm, by F1 on the episodes that serve choosing.
+    def dose() -> Iterator[Job]:
+        """A run of `max_steps` and a long one of each arm, from a stage 0 of their own, and what CONTaiNER reads."""
+        yield from stage0(study.dose_seed)
+        between, last, seed = math.gcd(*study.dose), max(study.dose), study.dose_seed
+        for arm in DOSE:
+            short, long, rate = f"{arm}_{study.max_steps}-{seed}", f"{arm}_long-{seed}", float(rates[arm])
+            kept = {"save_steps": between, "keep_last": last // between}
+            yield from continued(short, arm, rate, seed, study.max_steps)
+            yield next(continued(long, arm, rate, seed, last, **kept))
+            encoders = [f"{arm}_{step}-{seed}" for step in study.dose]
+            for encoder, step in zip(encoders, study.dose, strict=True):
+                yield converted(encoder, place / "pretrain" / long / f"step-{step}", f"pretrain-{long}")
+            for encoder in (short, *encoders):
+                yield from few_shot("dose", encoder, study.seeds[0], TYPES, study.episodes, "container")
+
     if study.texts:
         corpus = Path("data", f"{study.data}.txt")
         yield Job("corpus", python("data.prepare", *study.texts, output=corpus), (), corpus)
+    if study.command == "dose":
+        yield from dose()
+        return
+
+    # The encoder's rate of each arm, by F1 on the episodes that serve choosing.
     yield from stage0(study.choosing_seed)
     tried = []
     for arm, rate in product(ARMS, study.rates):
@@ -156,9 +186,7 @@ def jobs(study: Study) -> Iterator[Job]:
         chosen_by = list(few_shot("choosing", name, study.seeds[0], TYPES[:1], CHOSEN_ON, "container"))
         yield from chosen_by
         tried.append(chosen_by[-1].name)
-    chosen = place / "rates"
     yield Job("rates", python("study", "rates", place, rates=study.rates), tuple(tried), chosen)
-    rates = dict(line.split() for line in chosen.read_text().splitlines()) if chosen.exists() else {}
 
     # The encoder as it is, then each seed's arms.
     yield from read("A", "A")
@@ -172,18 +200,6 @@ def jobs(study: Study) -> Iterator[Job]:
         for arm in DOSE:
             yield from extraction(f"{arm}-{seed}")
     yield from extraction("A")
-
-    # The dose.
-    between, last, seed = math.gcd(*study.dose), max(study.dose), study.choosing_seed
-    for arm in DOSE:
-        name, rate = f"{arm}_long-{seed}", float(rates.get(arm, study.rates[0]))
-        kept = {"save_steps": between, "keep_last": last // between}
-        yield next(continued(name, arm, rate, seed, last, "rates", **kept))
-        encoders = [f"{arm}-{rate:g}".replace("e-", "e"), *(f"{arm}_{step}-{seed}" for step in study.dose)]
-        for encoder, step in zip(encoders[1:], study.dose, strict=True):
-            yield converted(encoder, place / "pretrain" / name / f"step-{step}", f"pretrain-{name}")
-        for encoder in encoders:  # that of `max_steps` serves choosing, too
-            yield from few_shot("dose", encoder, study.seeds[0], TYPES, study.episodes, "container")
 
 
 def python(script: str, *arguments: Any, **flags: Any) -> tuple[str, ...]:
