@@ -31,6 +31,7 @@ def pick_device(name: str) -> torch.device:
     # oneDNN keeps 1,024 kernels. Each is of one shape, and pieces of memory that stay fragment the heap of a run whose
     # batches are of ever other shapes (`benchmarks/README.md`).
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    keep_freed_memory()
     return device
 
 
@@ -49,6 +50,18 @@ def pick_precision(wanted: str, device: torch.device) -> str:
         able = torch.cpu.get_capabilities()
         return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "no"
     return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's heap keep what is freed, for the next step; nothing with another C library.
+
+    By default it maps each large block anew and gives back at once what is free at its end: a step then spends a fifth of
+    its time on pages that it had a moment ago (`benchmarks/README.md`).
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block in a mapping of its own
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, in bytes
 
 
 def trim_heap() -> None:
