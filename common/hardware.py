@@ -55,8 +55,8 @@ def pick_precision(wanted: str, device: torch.device) -> str:
 def keep_freed_memory() -> None:
     """Let glibc's heap keep what is freed, for the next step; nothing with another C library.
 
-    By default it maps each large block anew and gives back at once what is free at its end: a step then spends a fifth of
-    its time on pages that it had a moment ago (`benchmarks/README.md`).
+    By default it maps each large block anew and gives back at once what is free at its end: a step then spends a fifth
+    of its time on pages that it had a moment ago (`benchmarks/README.md`).
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
